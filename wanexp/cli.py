@@ -1,0 +1,137 @@
+"""The verbs. Imports nothing heavy until a verb needs it, so that --help is quick."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from wanexp.strict import ConfigError
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one verb; returns the exit status. Errors of the user's are one sentence."""
+    options = make_parser().parse_args(arguments)
+    verb: Callable[[argparse.Namespace], int] = options.verb
+    try:
+        return verb(options)
+    except ConfigError as error:
+        print(f"wanexp: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nwanexp: stopped; the same command goes on where it was", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Somebody closed our output (head, less); nothing is wrong, and nothing can be printed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line, verb by verb."""
+    parser = argparse.ArgumentParser(
+        prog="wanexp",
+        description="The lab bench for Wan 2.2 image-to-video: sweep sampling settings, score the"
+        " videos, see which are better and what they cost.",
+    )
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+
+    demo = verbs.add_parser("demo", help="run a small real sweep on wan-mini, on any machine")
+    _add_overrides(demo)
+    _add_run_flags(demo)
+    demo.set_defaults(verb=_sweep, name="demo")
+
+    sweep = verbs.add_parser("sweep", help="run a sweep; what is finished is not run again")
+    sweep.add_argument("name", help="a file of sweeps/, without .yaml")
+    _add_overrides(sweep)
+    _add_run_flags(sweep)
+    sweep.set_defaults(verb=_sweep)
+
+    plan = verbs.add_parser("plan", help="what a sweep would run: sigmas, experts, model calls")
+    plan.add_argument("name", help="a file of sweeps/, without .yaml")
+    _add_overrides(plan)
+    plan.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    plan.set_defaults(verb=_plan)
+
+    sync = verbs.add_parser("sync", help="mirror the records on disk into MLflow again")
+    sync.add_argument("studies", nargs="*", help="study names; all where none is given")
+    _add_settings(sync)
+    sync.set_defaults(verb=_sync)
+
+    ui = verbs.add_parser("ui", help="open MLflow's pages on the studies")
+    ui.add_argument("--port", type=int, default=5000)
+    ui.add_argument("--host", default="127.0.0.1")
+    _add_settings(ui)
+    ui.set_defaults(verb=_ui)
+
+    doctor = verbs.add_parser("doctor", help="what works on this machine, and how to mend the rest")
+    _add_settings(doctor)
+    doctor.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    doctor.set_defaults(verb=_doctor)
+    return parser
+
+
+def _add_overrides(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="Hydra overrides; several values make or replace an axis (seed=0,1,2)",
+    )
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="Hydra overrides, such as studies=FOLDER or tracking.uri=http://host:5000",
+    )
+
+
+def _add_run_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--limit", type=int, metavar="N", help="run at most N trials this time")
+    parser.add_argument("--json", action="store_true", help="one JSON object as stdout's last line")
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from wanexp.commands import plan_command
+
+    return plan_command(options.name, options.overrides, as_json=options.json)
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from wanexp.commands import sweep_command
+
+    if options.limit is not None and options.limit < 1:
+        raise ConfigError(f"--limit: expected at least 1, got {options.limit}")
+    return sweep_command(
+        options.name, options.overrides, limit=options.limit, as_json=options.json
+    )
+
+
+def _sync(options: argparse.Namespace) -> int:
+    from wanexp.commands import sync_command
+
+    return sync_command(options.studies, options.overrides)
+
+
+def _ui(options: argparse.Namespace) -> int:
+    from wanexp.commands import ui_command
+
+    return ui_command(options.overrides, host=options.host, port=options.port)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from wanexp.doctor import doctor_command
+
+    return doctor_command(options.overrides, as_json=options.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""A sweep's points → trials with plans and digests; what a study costs, alone and shared."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from wanexp.compose import Sweep
+from wanexp.config import BITS, Trial, trial_digest, trial_from
+from wanexp.plan import Plan, make_plan
+from wanexp.strict import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedTrial:
+    """A trial, its explicit plan and the digest that names its folder."""
+
+    arm: str
+    case: str
+    seed: int
+    trial: Trial
+    plan: Plan
+    digest: str
+
+
+def plan_trials(sweep: Sweep) -> list[PlannedTrial]:
+    """Every point of a sweep, checked and planned before anything loads.
+
+    Raises:
+        ConfigError: With the arm whose recipe cannot run, and why.
+    """
+    plans: dict[str, Plan] = {}
+    trials = []
+    for point in sweep.points:
+        try:
+            trial = trial_from(point.tree)
+            # One arm is one recipe, whatever the case and seed; planning is most of the work.
+            if point.arm not in plans:
+                plans[point.arm] = make_plan(trial.recipe)
+        except ConfigError as error:
+            where = f"arm {point.arm}: " if len(sweep.arms) > 1 else ""
+            raise ConfigError(f"{where}{error}") from None
+        plan = plans[point.arm]
+        trials.append(
+            PlannedTrial(
+                arm=point.arm,
+                case=point.case,
+                seed=point.seed,
+                trial=trial,
+                plan=plan,
+                digest=trial_digest(trial, plan.key()),
+            )
+        )
+    return trials
+
+
+def distinct(trials: Sequence[PlannedTrial]) -> list[PlannedTrial]:
+    """The trials without those that another one already is: equal plans are one experiment."""
+    return list({planned.digest: planned for planned in reversed(trials)}.values())[::-1]
+
+
+def shared_model_calls(trials: Sequence[PlannedTrial]) -> int:
+    """Model calls when no prefix of stages is computed twice: the size of the prefix tree."""
+    seen: dict[str, int] = {}
+    for planned in trials:
+        path = json.dumps(_root(planned), sort_keys=True)
+        for stage in planned.plan.stages:
+            path += json.dumps(stage.key(), sort_keys=True)
+            seen[path] = stage.model_calls
+    return sum(seen.values())
+
+
+def _root(planned: PlannedTrial) -> dict[str, object]:
+    """All that decides the first stage but the stage itself."""
+    recipe, case, memory = planned.trial.recipe, planned.trial.case, vars(planned.trial.memory)
+    return {
+        "weights": [recipe.model.name, recipe.source, recipe.revision],
+        "size": [recipe.width, recipe.height, recipe.frames],
+        "case": [case.image, case.crop, case.prompt, case.negative_prompt],
+        "seed": planned.seed,
+        "memory": {key: memory[key] for key in BITS},
+    }
+
+
+def plan_summary(sweep: Sweep, trials: Sequence[PlannedTrial]) -> dict[str, object]:
+    """What ``wanexp plan --json`` prints: counts, and every arm's explicit plan."""
+    arms: dict[str, dict[str, object]] = {}
+    warnings: dict[str, None] = {}
+    for planned in trials:
+        if planned.arm not in arms:
+            arms[planned.arm] = {"conditional": False, **planned.plan.tree()}
+            warnings |= dict.fromkeys(f"{planned.arm}: {w}" for w in planned.plan.warnings)
+    return {
+        "trials": len(trials),
+        "distinct_trials": len(distinct(trials)),
+        "model_calls": sum(planned.plan.model_calls for planned in trials),
+        "model_calls_shared": shared_model_calls(trials),
+        "cases": len(sweep.cases),
+        "seeds": len(sweep.seeds),
+        "arms": arms,
+        "warnings": list(warnings),
+    }
+
+
+def study_tree(
+    sweep: Sweep, trials: Sequence[PlannedTrial], before: Mapping[str, object]
+) -> dict[str, object]:
+    """The study file: the question, its arms and its trials, those of earlier runs kept.
+
+    ``before`` is the study file as it stands; empty for a new study. Rows of an arm that has
+    come to mean another plan go: their videos stay on disk, but they no longer answer this
+    question.
+    """
+    rows = [{"arm": t.arm, "case": t.case, "seed": t.seed, "digest": t.digest} for t in trials]
+    plans = {t.arm: plan_digest(t.plan) for t in trials}
+    arms = {
+        arm: {"overrides": list(texts), "plan": plans[arm]} for arm, texts in sweep.arms.items()
+    }
+    kept_arms = {
+        arm: entry
+        for arm, entry in _mapping(before.get("arms")).items()
+        if arm not in arms or entry == arms[arm]
+    }
+    places = {_place(row) for row in rows}
+    earlier = before.get("trials")
+    kept_rows = [
+        row
+        for row in (earlier if isinstance(earlier, list) else [])
+        if row["arm"] in kept_arms and _place(row) not in places
+    ]
+    return {
+        "schema": 1,
+        "name": sweep.name,
+        "header": dict(sweep.header),
+        "protocol": sweep.options.get("protocol"),
+        "arms": {**kept_arms, **arms},
+        "trials": kept_rows + rows,
+    }
+
+
+def plan_digest(plan: Plan) -> str:
+    """Sixteen hex digits of an explicit plan."""
+    return hashlib.sha256(json.dumps(plan.key(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _place(row: Mapping[str, object]) -> tuple[object, object, object]:
+    return row["arm"], row["case"], row["seed"]
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, Mapping) else {}
