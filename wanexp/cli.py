@@ -110,9 +110,7 @@ def _sweep(options: argparse.Namespace) -> int:
 
     if options.limit is not None and options.limit < 1:
         raise ConfigError(f"--limit: expected at least 1, got {options.limit}")
-    return sweep_command(
-        options.name, options.overrides, limit=options.limit, as_json=options.json
-    )
+    return sweep_command(options.name, options.overrides, limit=options.limit, as_json=options.json)
 
 
 def _sync(options: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -164,9 +165,7 @@ def make_plan(recipe: Recipe) -> Plan:
     return Plan(stages=tuple(stages), warnings=plan_warnings(recipe, stages))
 
 
-def _plan_stage(
-    recipe: Recipe, index: int, before: _HandOver
-) -> tuple[PlannedStage, _HandOver]:
+def _plan_stage(recipe: Recipe, index: int, before: _HandOver) -> tuple[PlannedStage, _HandOver]:
     stage = recipe.stages[index]
     try:
         sigmas, rest = _stage_schedule(recipe, index, before)
@@ -275,7 +274,7 @@ def _grid_sampler(stages: Sequence[Stage]) -> str:
     only together, as chained KSampler nodes with the same sampler do.
     """
     sharing = [stages[0].sampler]
-    for before, stage in zip(stages, stages[1:], strict=False):
+    for before, stage in pairwise(stages):
         if not before.sigma_end or stage.denoise or stage.sigma_start or _own(stage):
             break
         sharing.append(stage.sampler)
@@ -294,9 +293,7 @@ def _rest_of_recipe(recipe: Recipe, index: int, start: float) -> tuple[float, ..
     return (start, *(sigma for sigma in _floats(grid) if sigma < start - MEET))
 
 
-def _own_interval(
-    recipe: Recipe, stage: Stage, start: float, end: float
-) -> tuple[float, ...]:
+def _own_interval(recipe: Recipe, stage: Stage, start: float, end: float) -> tuple[float, ...]:
     if end >= start:
         raise ConfigError(
             f"recipe.stages.{stage.name}.sigma_end: expected less than the {start:.4g} that the"
@@ -338,14 +335,13 @@ def _experts(recipe: Recipe, stage: Stage, asked: Sequence[float]) -> tuple[str,
     model = recipe.model
     if stage.expert == "auto":
         return tuple(model.expert_at(sigma) for sigma in asked)
-    highest = max(asked)
-    if model.boundary is not None and stage.expert == model.experts[-1]:
-        if highest > model.boundary + MEET:
-            raise ConfigError(
-                f"recipe.stages.{stage.name}.expert: the {stage.expert} expert knows only sigma"
-                f" below {model.boundary:g}, this stage asks it at {highest:.4g}; use expert auto"
-                " or start lower"
-            )
+    limit = model.boundary if stage.expert == model.experts[-1] else None
+    if limit is not None and max(asked) > limit + MEET:
+        raise ConfigError(
+            f"recipe.stages.{stage.name}.expert: the {stage.expert} expert knows only sigma below"
+            f" {limit:g}, this stage asks it at {max(asked):.4g}; use expert auto or"
+            " start lower"
+        )
     return (stage.expert,) * len(asked)
 
 

@@ -53,6 +53,8 @@ def convert(hint: object, value: object, where: str) -> object:
     Handles what the configuration is made of: str, bool, int, float, literals, unions with None,
     tuples, mappings from str, and nested dataclasses.
     """
+    if hint is object:
+        return value
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return _convert_union(arguments, value, where)
@@ -89,7 +91,8 @@ def _convert_tuple(arguments: Sequence[object], value: object, where: str) -> tu
     if len(value) != len(arguments):
         raise ConfigError(f"{where}: expected {len(arguments)} values, got {list(value)!r}")
     return tuple(
-        convert(a, v, f"{where}[{i}]") for i, (a, v) in enumerate(zip(arguments, value, strict=True))
+        convert(a, v, f"{where}[{i}]")
+        for i, (a, v) in enumerate(zip(arguments, value, strict=True))
     )
 
 
