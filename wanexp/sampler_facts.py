@@ -29,8 +29,9 @@ class SamplerFacts:
     """One sampler's properties.
 
     Attributes:
-        order: Global error falls as steps^−order, as measured on a smooth problem with even
-            intervals; ``None`` where noise is drawn.
+        order: Global error falls as steps^−order, as measured on a smooth problem; ``None`` where
+            noise is drawn. Multistep solvers of a higher order within measure 2, because their
+            first or last step is of order 1.
         one_step: It keeps no history, so cutting its run at any level changes nothing but noise.
         stochastic: Where its noise comes from.
         offset_first: Its first sigma is moved from 1 to shift(0.9999) by whoever plans the stage.
@@ -116,8 +117,8 @@ SAMPLER_FACTS: dict[str, SamplerFacts] = {
     "lcm": SamplerFacts(order=None, one_step=True, stochastic="normal"),
     "ipndm": SamplerFacts(order=2, one_step=False),
     "deis": SamplerFacts(order=2, one_step=False),
-    "uni_pc": SamplerFacts(order=3, one_step=False, drops_penultimate=True, final_sigma=0.001),
-    "uni_pc_bh2": SamplerFacts(order=3, one_step=False, drops_penultimate=True, final_sigma=0.001),
+    "uni_pc": SamplerFacts(order=2, one_step=False, drops_penultimate=True, final_sigma=0.001),
+    "uni_pc_bh2": SamplerFacts(order=2, one_step=False, drops_penultimate=True, final_sigma=0.001),
 }
 
 ALIASES: dict[str, str] = {"euler_a": "euler_ancestral"}

@@ -22,7 +22,7 @@ from wanexp.samplers.seam import Denoise, DrawNoise, Sigmas, blend, slope
 
 
 def lift(x: Tensor, down: float, t: float, noise: Tensor) -> Tensor:
-    """The tensor x, at level ``down`` brought up to level t with ``noise``, as a flow model defines levels."""
+    """The tensor x lifted from level ``down`` to level t of a flow model with ``noise``."""
     keep = (1.0 - t) / (1.0 - down)
     return keep * x + noise * math.sqrt(max(t * t - (keep * down) ** 2, 0.0))
 

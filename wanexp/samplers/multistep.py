@@ -77,8 +77,8 @@ _ADAMS_BASHFORTH: tuple[tuple[float, ...], ...] = (
 def sample_ipndm(denoise: Denoise, x: Tensor, sigmas: Sigmas, draw_noise: DrawNoise) -> Tensor:  # noqa: ARG001
     """iPNDM: Adams-Bashforth up to order 4 on the slope, starting from Euler; to 0 is Euler's.
 
-    Its weights assume even intervals: order 2 there (the Euler start), order 1 on other
-    schedules.
+    Order 2 in all, for its Euler start; its weights assume even intervals, which costs it the
+    higher orders on every other schedule too.
 
     Source: Zhang and Chen, 2022 (arXiv:2204.13902); Liu et al., 2022
     (arXiv:2202.09778).
@@ -110,9 +110,10 @@ def sample_deis(denoise: Denoise, x: Tensor, sigmas: Sigmas, draw_noise: DrawNoi
 
 
 def _weighted(weights: Sequence[float], terms: Sequence[Tensor]) -> Tensor:
-    return torch.stack([weight * term for weight, term in zip(weights, terms, strict=False)]).sum(
-        dim=0
-    )
+    total = weights[0] * terms[0]
+    for weight, term in zip(weights[1:], terms[1:], strict=False):
+        total = total + weight * term
+    return total
 
 
 _VP_SMALLEST, _VP_LARGEST, _VP_FIRST_TIME = 0.002, 80.0, 1e-3

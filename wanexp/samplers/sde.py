@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from wanexp.sampler_facts import integrated_levels, snr_midpoint
-from wanexp.samplers.seam import Denoise, DrawNoise, Sigmas, blend
+from wanexp.samplers.seam import Denoise, DrawNoise, Sigmas
 
 
 def _ve(s: float) -> float:
@@ -46,8 +46,11 @@ def sample_dpmpp_sde(denoise: Denoise, x: Tensor, sigmas: Sigmas, draw_noise: Dr
 def _ancestral_step(x: Tensor, x0: Tensor, s: float, t: float, noise: Tensor) -> Tensor:
     """The step from s to t where x0 stays the same: in v, down to v_t²/v_s and back up to v_t."""
     v_s, v_t = _ve(s), _ve(t)
+    keep = (v_t / v_s) ** 2
     up = v_t * math.sqrt((v_s - v_t) * (v_s + v_t)) / v_s
-    return (1.0 - t) * (blend(x / (1.0 - s), x0, (v_t / v_s) ** 2) + up * noise)
+    # One number for each tensor: x/(1 - s) on its own would not fit a half precision near s = 1.
+    drift = (keep * (1.0 - t) / (1.0 - s)) * x + ((1.0 - keep) * (1.0 - t)) * x0
+    return drift + (up * (1.0 - t)) * noise
 
 
 @torch.no_grad()
@@ -128,29 +131,37 @@ def _differences(
 def sample_er_sde(denoise: Denoise, x: Tensor, sigmas: Sigmas, draw_noise: DrawNoise) -> Tensor:
     """ER-SDE-Solver-3: one evaluation, one draw an interval.
 
-    Source: Cui et al., 2023 (arXiv:2309.06169), the third-order solver in v, with the noise scaling function
-    v·(exp(v^0.3) + 10) and 200 points for the two integrals.
+    Source: Cui et al., 2023 (arXiv:2309.06169), the third-order solver in v, with the noise
+    scaling function v·(exp(v^0.3) + 10) and 200 points for the two integrals.
     """
-    history: list[tuple[float, Tensor, Tensor | None]] = []  # newest first: v, x0, dx0/dv
+    history: list[tuple[float, Tensor]] = []  # newest first: v and x0 of a step
     for s, t in pairwise(integrated_levels("er_sde", sigmas)):
         x0 = denoise(x, s)
         if t == 0.0:
             return x0
         v_s, v_t = _ve(s), _ve(t)
         ratio = math.exp(_log_noise_scale(v_t) - _log_noise_scale(v_s))
-        y = blend(x / (1.0 - s), x0, ratio)
-        first: Tensor | None = None
-        if history:
-            first = (x0 - history[0][1]) / (v_s - history[0][0])
-            area, moment = _scale_integrals(v_s, v_t)
-            y = y + (v_t - v_s + area) * first
-            if len(history) > 1 and history[0][2] is not None:
-                second = (first - history[0][2]) / ((v_s - history[1][0]) / 2)
-                y = y + ((v_t - v_s) ** 2 / 2 + moment) * second
         up = math.sqrt(max(v_t**2 - (v_s * ratio) ** 2, 0.0))
-        x = (1.0 - t) * (y + up * draw_noise(s, t))
-        history = [(v_s, x0, first), *history[:1]]
+        history = [(v_s, x0), *history[:2]]
+        drift = (ratio * (1.0 - t) / (1.0 - s)) * x + ((1.0 - ratio) * (1.0 - t)) * x0
+        for weight, change in _er_corrections(history, v_t):
+            drift = drift + (weight * (1.0 - t)) * change
+        x = drift + (up * (1.0 - t)) * draw_noise(s, t)
     return x
+
+
+def _er_corrections(history: list[tuple[float, Tensor]], v_t: float) -> list[tuple[float, Tensor]]:
+    """What the first two derivatives of x0 in v add, as weights of the changes of x0 so far."""
+    if len(history) == 1:
+        return []
+    (v, x0), (v_1, x0_1) = history[:2]
+    area, moment = _scale_integrals(v, v_t)
+    first = (v_t - v + area) / (v - v_1)
+    if len(history) == 2:
+        return [(first, x0 - x0_1)]
+    v_2, x0_2 = history[2]
+    second = ((v_t - v) ** 2 / 2 + moment) / ((v - v_2) / 2)
+    return [(first + second / (v - v_1), x0 - x0_1), (-second / (v_1 - v_2), x0_1 - x0_2)]
 
 
 _INTEGRAL_POINTS = 200

@@ -21,7 +21,9 @@ _MOST_ORDER = 3
 
 @torch.no_grad()
 def sample_uni_pc(denoise: Denoise, x: Tensor, sigmas: Sigmas, draw_noise: DrawNoise) -> Tensor:  # noqa: ARG001
-    """UniPC with B(h) = h (bh1): order 3, one evaluation an interval.
+    """UniPC with B(h) = h (bh1): up to order 3, one evaluation an interval.
+
+    Order 2 in all, because the last step is of order 1 and has no corrector.
 
     A last sigma of 0 is replaced by 0.001, where the run stops: divide the result by 0.999, as
     ComfyUI does. One interval alone is a first-order step (ComfyUI takes none there and hands x
