@@ -277,7 +277,9 @@ def test_impossible_steps_are_refused(steps):
 
 
 def test_a_numpy_integer_is_a_step_count():
-    np.testing.assert_array_equal(sigmas("simple", np.int64(4), 5.0), sigmas("simple", 4, 5.0))
+    four = np.int64(4)
+    levels = sigmas("simple", four, 5.0)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(levels, sigmas("simple", 4, 5.0))
 
 
 @pytest.mark.parametrize("shift", [0.0, -1.0, math.nan, math.inf])
