@@ -84,7 +84,9 @@ def test_results_equal_comfyui(row):
     out = SAMPLERS[row["sampler"]](
         denoise, golden_tensor(row["x"]), levels, lambda s, t: golden_tensor(next(draws))
     )
-    assert (out - golden_tensor(row["out"])).abs().max() < 1e-7
+    # er_sde's 200 points were single precision numbers; all else is double precision throughout
+    tolerance = 1e-7 if row["sampler"] == "er_sde" else 1e-11
+    assert (out - golden_tensor(row["out"])).abs().max() < tolerance
     np.testing.assert_allclose(calls, row["evaluations"], rtol=0, atol=1e-12)
     left = len(list(draws))
     assert left == (len(row["noises"]) if row["sampler"] == "res_multistep" else 0)

@@ -49,14 +49,13 @@ def _sample(
     intervals = len(levels) - 1
     if intervals < 1:
         return x
-    most = min(_MOST_ORDER, max(intervals - 1, 1))
     history = [(levels[0], denoise(x, levels[0]))]  # newest first: level, x0
     for index in range(1, intervals + 1):
         s, x0 = history[0]
         t = levels[index]
         h = math.log(s / t)
         # Low orders at the start for want of history, at the end for stability.
-        older = history[1 : min(most, index, intervals + 1 - index)]
+        older = history[1 : min(_MOST_ORDER, index, intervals + 1 - index)]
         ratios = [math.log(s / level) / h for level, _ in older]
         changes = [(past - x0) / r for (_, past), r in zip(older, ratios, strict=True)]
         predict, correct = _weights(ratios, h, scale(h))
