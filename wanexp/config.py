@@ -64,7 +64,9 @@ class Stage:
         if not NAME.fullmatch(self.name):
             raise ConfigError(f"{where}: a stage name is lower-case letters, digits and _")
         if self.sampler in REFUSED:
-            raise ConfigError(f"{where}.sampler: {self.sampler} is refused: {REFUSED[self.sampler]}")
+            raise ConfigError(
+                f"{where}.sampler: {self.sampler} is refused: {REFUSED[self.sampler]}"
+            )
         _known(f"{where}.sampler", "sampler", {**SAMPLER_FACTS, **ALIASES}, self.sampler)
         object.__setattr__(self, "sampler", ALIASES.get(self.sampler, self.sampler))
         _check_schedule(where, self.steps, self.scheduler, self.shift)
@@ -251,10 +253,10 @@ def recipe_from(model_tree: object, recipe_tree: object) -> Recipe:
         model=model,
         source=source,
         revision=choice.revision or model.revision,
-        width=given.width or model.width,
-        height=given.height or model.height,
-        frames=given.frames or model.frames,
-        fps=given.fps or model.fps,
+        width=model.width if given.width is None else given.width,
+        height=model.height if given.height is None else given.height,
+        frames=model.frames if given.frames is None else given.frames,
+        fps=model.fps if given.fps is None else given.fps,
         steps=given.steps,
         scheduler=given.scheduler,
         shift=model.shift if given.shift is None else given.shift,
@@ -312,4 +314,3 @@ def _check_schedule(
         _known(f"{where}.scheduler", "scheduler", SCHEDULES, scheduler)
     if shift is not None and shift <= 0:
         raise ConfigError(f"{where}.shift: expected more than 0, got {shift:g}")
-

@@ -45,6 +45,8 @@ def check_image(where: str, image: str) -> tuple[int, int]:
     """
     from PIL import Image, UnidentifiedImageError
 
+    if image == "???":
+        raise ConfigError(f"{where}: fill in a file, or skimage:NAME")
     path = image_path(image)
     if not path.is_file():
         siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []

@@ -163,9 +163,7 @@ def _axes(params: Mapping[str, object], overrides: Sequence[str]) -> dict[str, l
     return axes
 
 
-def _arms(
-    named: Mapping[str, object], axes: Mapping[str, list[str]]
-) -> dict[str, tuple[str, ...]]:
+def _arms(named: Mapping[str, object], axes: Mapping[str, list[str]]) -> dict[str, tuple[str, ...]]:
     """Named arms × grid values → arm name → the overrides that make it."""
     arms: dict[str, tuple[str, ...]] = {}
     for name, own in named.items():

@@ -15,7 +15,9 @@ def shipped_folder() -> Path:
     for folder in (package, package.parent):
         if (folder / "conf" / "config.yaml").is_file():
             return folder
-    raise FileNotFoundError(f"wanexp's conf/ is neither in {package} nor beside it; reinstall wanexp")
+    raise FileNotFoundError(
+        f"wanexp's conf/ is neither in {package} nor beside it; reinstall wanexp"
+    )
 
 
 def user_folder() -> Path | None:
@@ -34,7 +36,9 @@ def available(group: str) -> list[str]:
     for root in (shipped_folder(), user_folder()):
         folder = None if root is None else root / group
         if folder is not None and folder.is_dir():
-            names |= {p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml")}
+            names |= {
+                p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml")
+            }
     return sorted(names)
 
 

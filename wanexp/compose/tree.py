@@ -89,7 +89,11 @@ def _check_group(override: Override) -> None:
 
 def _explain(overrides: Sequence[str], error: Exception) -> str:
     """Which override failed, and the nearest key where one was misspelt."""
-    tree = plain(compose("config", overrides=_groups_only(overrides)))
+    raw = " ".join(str(error).split())
+    try:
+        tree = plain(compose("config", overrides=_groups_only(overrides)))
+    except (HydraException, OmegaConfBaseException):
+        return raw  # a file's own defaults are wrong; Hydra's words name it
     for override in parse_overrides(overrides):
         key = override.key_or_group
         if override.package is not None or key in GROUPS or key.startswith("hydra."):
@@ -106,7 +110,7 @@ def _explain(overrides: Sequence[str], error: Exception) -> str:
                 )
             node = node[part]
             done.append(part)
-    return " ".join(str(error).split())
+    return raw
 
 
 def _groups_only(overrides: Sequence[str]) -> list[str]:
