@@ -3,6 +3,7 @@
 import math
 import pickle
 import random
+import threading
 import warnings
 from itertools import pairwise
 
@@ -10,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from wanexp.noise import initial_noise, noise_source
-from wanexp.sampler_facts import SAMPLER_FACTS
+from wanexp.noise import initial_noise, noise_ahead, noise_source
+from wanexp.sampler_facts import SAMPLER_FACTS, draws
 from wanexp.samplers import SAMPLERS
 from wanexp.schedules import shift_time, sigmas, stage_sigmas
 from wanexp.seeds import stage_seed
@@ -165,6 +166,32 @@ def test_a_stage_runs_without_a_warning(sampler, scheduler, shift):
             draw = noise_source(sampler, X, 3, levels)
             out = SAMPLERS[sampler](lambda x, s: x / 2, X, stepped, draw)
         assert torch.isfinite(out).all()
+
+
+@pytest.mark.parametrize("sampler", SAMPLER_FACTS)
+def test_noise_drawn_ahead_is_the_same_to_the_bit(sampler):
+    x = initial_noise((1, 2, 2, 4, 4), 1).double()
+    pairs = draws(sampler, LEVELS)
+    plain = SAMPLERS[sampler](lambda x, s: x / 2, x, LEVELS, noise_source(sampler, x, 3, LEVELS))
+    with noise_ahead(sampler, x, 3, LEVELS, pairs) as draw:
+        ahead = SAMPLERS[sampler](lambda x, s: x / 2, x, LEVELS, draw)
+    assert torch.equal(ahead, plain)
+
+
+def test_noise_that_was_not_announced_is_refused():
+    with noise_ahead("euler_a", X, 3, LEVELS, [(0.9, 0.8)]) as draw:
+        with pytest.raises(RuntimeError, match="not the next that was announced"):
+            draw(0.8, 0.7)
+        assert draw(0.9, 0.8).shape == X.shape
+        with pytest.raises(RuntimeError, match="not the next that was announced"):
+            draw(0.9, 0.8)
+
+
+def test_no_thread_outlives_drawing_ahead():
+    before = threading.active_count()
+    with pytest.raises(ZeroDivisionError), noise_ahead("euler_a", X, 3, LEVELS, [(0.9, 0.8)]):
+        _ = 1 / 0
+    assert threading.active_count() == before
 
 
 def test_a_path_needs_a_level():

@@ -13,6 +13,7 @@ from wanexp.sampler_facts import (
     NEAR_ONE,
     REFUSED,
     SAMPLER_FACTS,
+    draws,
     evaluations,
     facts_of,
     integrated_levels,
@@ -92,6 +93,21 @@ def test_evaluations_by_hand():
     assert evaluations("dpm_2", [0.8, 0.2, 0.0]) == pytest.approx([0.8, 0.4, 0.2])
     assert evaluations("dpmpp_sde", [0.8, 0.2, 0.0]) == pytest.approx([0.8, 0.5, 0.2])
     assert evaluations("dpmpp_2s_ancestral", [1.0, 0.4, 0.0]) == [1.0, 0.9999, 0.4]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda r: f"{r['sampler']}-{r['scheduler']}-{r['steps']}")
+def test_draws_are_as_many_as_comfyui_made(row):
+    made = 0 if row["sampler"] == "res_multistep" else len(row["noises"])  # drawn, times 0
+    assert len(draws(row["sampler"], row["sigmas"])) == made
+
+
+def test_draws_by_hand():
+    assert draws("euler", [0.8, 0.2, 0.0]) == []
+    assert draws("lcm", [0.8, 0.2, 0.0]) == [(0.8, 0.2)]
+    assert draws("lcm", [0.8, 0.2]) == [(0.8, 0.2)]
+    [to_middle, to_next] = draws("dpmpp_sde", [0.8, 0.2, 0.0])
+    assert to_middle == pytest.approx((0.8, 0.5))
+    assert to_next == (0.8, 0.2)
 
 
 def test_an_alias_has_the_facts_of_what_it_stands_for():

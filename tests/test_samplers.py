@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from wanexp.sampler_facts import ALIASES, SAMPLER_FACTS, evaluations, facts_of
+from wanexp.sampler_facts import ALIASES, SAMPLER_FACTS, draws, evaluations, facts_of
 from wanexp.samplers import SAMPLERS
 from wanexp.samplers.multistep import _deis_weights
 from wanexp.schedules import shift_time, sigmas, stage_sigmas
@@ -174,8 +174,8 @@ def test_noise_is_asked_for_once_an_interval_that_needs_it_and_never_to_zero(sam
 
     levels = [0.9, 0.5, 0.2, 0.0]
     SAMPLERS[sampler](gaussian_denoise, start(4), levels, draw)
-    facts = facts_of(sampler)
-    if facts.stochastic == "none":
+    assert drawn == draws(sampler, levels)
+    if facts_of(sampler).stochastic == "none":
         assert drawn == []
     elif sampler == "dpmpp_sde":
         starts = [(s, evaluations(sampler, [s, t])[1], t) for s, t in [(0.9, 0.5), (0.5, 0.2)]]

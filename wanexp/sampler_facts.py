@@ -41,6 +41,7 @@ class SamplerFacts:
             1 − final_sigma.
         second: The level of the second evaluation in the interval from s to t > 0; ``None`` for
             samplers with one evaluation an interval. An interval to 0 always takes one.
+        draws_to_second: It draws noise for the way to its second evaluation too.
     """
 
     order: int | None
@@ -50,6 +51,7 @@ class SamplerFacts:
     drops_penultimate: bool = False
     final_sigma: float = 0.0
     second: Callable[[float, float], float] | None = None
+    draws_to_second: bool = False
 
 
 def step_down(s: float, t: float) -> float:
@@ -103,7 +105,12 @@ SAMPLER_FACTS: dict[str, SamplerFacts] = {
         order=None, one_step=True, stochastic="normal", second=snr_midpoint_down
     ),
     "dpmpp_sde": SamplerFacts(
-        order=None, one_step=True, stochastic="brownian", offset_first=True, second=snr_midpoint
+        order=None,
+        one_step=True,
+        stochastic="brownian",
+        offset_first=True,
+        second=snr_midpoint,
+        draws_to_second=True,
     ),
     "dpmpp_2m": SamplerFacts(order=2, one_step=False),
     "dpmpp_2m_sde": SamplerFacts(
@@ -207,3 +214,19 @@ def evaluations(sampler: str, sigmas: Iterable[SupportsFloat]) -> list[float]:
         if second is not None and t > 0.0:
             calls.append(second(s, t))
     return calls
+
+
+def draws(sampler: str, sigmas: Iterable[SupportsFloat]) -> list[tuple[float, float]]:
+    """The pairs of levels that ``sampler`` draws noise for, in order; none into a last 0.
+
+    Arguments and errors are those of ``evaluations``.
+    """
+    facts = facts_of(sampler)
+    pairs: list[tuple[float, float]] = []
+    for s, t in pairwise(integrated_levels(sampler, sigmas)):
+        if facts.stochastic == "none" or t == 0.0:
+            continue
+        if facts.draws_to_second and facts.second is not None:
+            pairs.append((s, facts.second(s, t)))
+        pairs.append((s, t))
+    return pairs
