@@ -1,0 +1,79 @@
+"""A study's records → one table: a row a trial, a column a setting, a cost or a metric.
+
+Reads the disk only; MLflow is a mirror and is never asked.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from wanexp.record import StudyPaths, TrialRecord, read_study
+
+MISSING = "missing"
+"""The state of a trial that the study asks for and nobody has run yet."""
+
+
+@dataclass(frozen=True)
+class StudyTable:
+    """What a study asked, and what it has.
+
+    Attributes:
+        study: The study file: question, protocol, arms, trials.
+        trials: Columns ``arm case seed digest state model_calls seconds error`` and one column
+            a metric, NaN where a metric is undefined for that video.
+        metrics: The metric columns, in the order they were measured.
+        directions: Metric to ``lower``, ``higher`` or ``one``.
+        damaged: Record files that could not be read, with the reason.
+    """
+
+    study: Mapping[str, object]
+    trials: pd.DataFrame
+    metrics: tuple[str, ...]
+    directions: Mapping[str, str]
+    damaged: tuple[str, ...]
+
+
+def load_study(folder: Path) -> StudyTable:
+    """The table of one study folder.
+
+    Raises:
+        FileNotFoundError: The folder holds no study file.
+    """
+    paths = StudyPaths(folder)
+    study = json.loads(paths.study.read_text(encoding="utf-8"))
+    records, damaged = read_study(paths)
+    by_digest = {record.digest: record for record in records}
+    rows = [_row(asked, by_digest.get(asked["digest"])) for asked in study["trials"]]
+    used = [by_digest[d] for d in dict.fromkeys(r["digest"] for r in rows) if d in by_digest]
+    directions: dict[str, str] = {}
+    for record in used:
+        for name, measurement in record.measurements.items():
+            directions.setdefault(name, measurement["direction"])
+    frame = pd.DataFrame(rows)
+    for name in ("model_calls", "seconds", *directions):
+        frame[name] = pd.to_numeric(frame[name]) if name in frame else float("nan")
+    return StudyTable(
+        study=study,
+        trials=frame,
+        metrics=tuple(directions),
+        directions=directions,
+        damaged=tuple(damaged),
+    )
+
+
+def _row(asked: Mapping[str, object], record: TrialRecord | None) -> dict[str, object]:
+    row: dict[str, object] = {key: asked[key] for key in ("arm", "case", "seed", "digest")}
+    if record is None:
+        return {**row, "state": MISSING}
+    row |= {
+        "state": record.state,
+        "model_calls": record.model_calls,
+        "seconds": record.timings.get("sample"),
+        "error": record.error["message"] if record.error else None,
+    }
+    return row | {name: m["value"] for name, m in record.measurements.items()}
