@@ -35,7 +35,7 @@ from wanexp.names import nearest
 from wanexp.strict import ConfigError
 
 TIMESTEPS = 1000.0
-"""A Wan transformer's timestep is sigma times this, as a float: rounding it would shift sigma."""
+"""A Wan transformer's timestep is sigma times this, as a float32: an integer would shift sigma."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -202,9 +202,9 @@ class DiffusersBackend:
     def _times(self, told: Tensor, sigma: float, patch: tuple[int, int, int]) -> Tensor:
         """(1,) timestep, or (1, tokens) where those of the clean first frame are at time 0."""
         if self._model.condition == "channels":
-            return torch.full((1,), sigma * TIMESTEPS, device=self.device)
+            return torch.full((1,), sigma, device=self.device) * TIMESTEPS
         frames, height, width = (n // p for n, p in zip(told.shape[2:], patch, strict=True))
-        times = torch.full((1, frames, height, width), sigma * TIMESTEPS, device=self.device)
+        times = torch.full((1, frames, height, width), sigma, device=self.device) * TIMESTEPS
         times[:, 0] = 0
         return times.flatten(1)
 
@@ -213,7 +213,8 @@ class DiffusersBackend:
         vae = cast(AutoencoderKLWan, self._ready("vae"))
         posterior = vae.encode(video.to(self.device, self.vae_dtype), return_dict=False)[0]
         mean, deviation = _statistics(vae)
-        return (posterior.mode().float().cpu() - mean) / deviation
+        # Times the reciprocal, as diffusers does it: the same bits are easier to compare.
+        return (posterior.mode().float().cpu() - mean) * (1.0 / deviation)
 
     def _ready(self, part: str) -> nn.Module:
         """A part on the device. Under offload the part that worked before leaves it first."""
@@ -235,11 +236,11 @@ class DiffusersBackend:
                 )
             elif part == "vae":
                 loaded = AutoencoderKLWan.from_pretrained(
-                    folder, torch_dtype=self.vae_dtype, output_loading_info=True
+                    folder, dtype=self.vae_dtype, output_loading_info=True
                 )
             else:
                 loaded = WanTransformer3DModel.from_pretrained(
-                    folder, torch_dtype=self.dtype, output_loading_info=True
+                    folder, dtype=self.dtype, output_loading_info=True
                 )
         module, info = cast(tuple[nn.Module, Mapping[str, Collection[str]]], loaded)
         lost = sorted(info["missing_keys"])
