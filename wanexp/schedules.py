@@ -21,7 +21,6 @@ from numbers import Integral
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv
 
 from wanexp.names import lookup
 from wanexp.sampler_facts import facts_of
@@ -232,6 +231,8 @@ def _beta_times(steps: int, shift: float) -> Sigmas:  # noqa: ARG001
 
 
 def _beta_quantiles(steps: int) -> Sigmas:
+    from scipy.special import betaincinv  # costs 0.3 s, and one schedule of nine needs it
+
     return betaincinv(0.6, 0.6, 1.0 - np.arange(steps) / steps)
 
 
