@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple, NoReturn
 
@@ -244,6 +245,11 @@ def record_text(record: TrialRecord) -> str:
         ValueError: Naming the place of a NaN, an infinity or a value that is not plain.
     """
     return _lines(_plain("record", {"schema": SCHEMA, **vars(record)}), "") + "\n"
+
+
+def utc_now() -> str:
+    """Now, as ``2026-01-31T12:00:00.000Z``."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 UPGRADES: dict[int, Callable[[dict[str, object]], dict[str, object]]] = {}

@@ -16,7 +16,6 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +30,7 @@ from wanexp.record import (
     TrialRecord,
     read_record,
     record_text,
+    utc_now,
 )
 
 if TYPE_CHECKING:
@@ -152,11 +152,6 @@ def error_tree(error: BaseException) -> dict[str, str]:
     }
 
 
-def utc_now() -> str:
-    """Now, as ``2026-01-31T12:00:00.000Z``."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def _write_failure(paths: TrialPaths, start: TrialRecord, draft: Draft, error: Exception) -> None:
     """Record ``error`` with all that is known, or else with what was known at the start."""
     end = {"state": "failed", "error": error_tree(error), "finished": utc_now()}
@@ -208,14 +203,15 @@ def _publish(partial: TrialPaths, paths: TrialPaths) -> bool:
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
-        if _is_completed(paths):
+        if is_completed(paths):
             return False
         _replace(partial, paths)
     _flush_one(paths.root.parent)
     return True
 
 
-def _is_completed(paths: TrialPaths) -> bool:
+def is_completed(paths: TrialPaths) -> bool:
+    """Whether the trial needs no run: its record can be read and says completed."""
     try:
         return read_record(paths.record).state == "completed"
     except (OSError, RecordError):
