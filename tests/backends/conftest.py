@@ -1,0 +1,98 @@
+"""Tiny random models in the real shapes: two experts with 36 channels, and the dense 48."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
+from diffusers.pipelines.wan.pipeline_wan_i2v import WanImageToVideoPipeline
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
+    FlowMatchEulerDiscreteScheduler,
+)
+from transformers import AutoTokenizer, UMT5Config, UMT5EncoderModel
+
+from wanexp.models import weights_folder
+
+TEXT_WIDTH = 32
+
+
+@pytest.fixture(scope="session")
+def tiny_a14b(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An A14B-shaped folder: two experts, the source as mask and latent in extra channels."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        vae = AutoencoderKLWan(base_dim=8, z_dim=16, dim_mult=[1, 1, 2, 2], num_res_blocks=1)
+        experts = [_expert(in_channels=36, out_channels=16) for _ in range(2)]
+        return _save(tmp_path_factory.mktemp("a14b"), vae, experts, boundary=0.9, expand=False)
+
+
+@pytest.fixture(scope="session")
+def tiny_5b(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A TI2V-5B-shaped folder: one expert, the source as a clean first latent frame."""
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        vae = AutoencoderKLWan(
+            base_dim=8,
+            decoder_base_dim=8,
+            z_dim=48,
+            dim_mult=[1, 1, 2, 2],
+            num_res_blocks=1,
+            in_channels=12,
+            out_channels=12,
+            patch_size=2,
+            is_residual=True,
+            scale_factor_spatial=16,
+            latents_mean=torch.linspace(-0.5, 0.5, 48).tolist(),
+            latents_std=torch.linspace(0.5, 1.5, 48).tolist(),
+        )
+        experts = [_expert(in_channels=48, out_channels=48)]
+        return _save(tmp_path_factory.mktemp("5b"), vae, experts, boundary=None, expand=True)
+
+
+def _expert(*, in_channels: int, out_channels: int) -> WanTransformer3DModel:
+    return WanTransformer3DModel(
+        num_attention_heads=2,
+        attention_head_dim=12,
+        in_channels=in_channels,
+        out_channels=out_channels,
+        text_dim=TEXT_WIDTH,
+        ffn_dim=48,
+        num_layers=2,
+    )
+
+
+def _save(
+    folder: Path,
+    vae: AutoencoderKLWan,
+    experts: list[WanTransformer3DModel],
+    *,
+    boundary: float | None,
+    expand: bool,
+) -> Path:
+    mini = weights_folder("wan-mini")
+    assert mini is not None
+    tokenizer = AutoTokenizer.from_pretrained(mini / "tokenizer")
+    text = UMT5Config(
+        vocab_size=len(tokenizer),
+        d_model=TEXT_WIDTH,
+        d_kv=16,
+        d_ff=64,
+        num_layers=1,
+        num_heads=2,
+    )
+    pipeline = WanImageToVideoPipeline(
+        tokenizer=tokenizer,
+        text_encoder=UMT5EncoderModel(text),
+        vae=vae,
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+        transformer=experts[0],
+        boundary_ratio=boundary,
+        expand_timesteps=expand,
+    )
+    if len(experts) > 1:
+        pipeline.register_modules(transformer_2=experts[1])
+    pipeline.save_pretrained(folder)
+    return folder
