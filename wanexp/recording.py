@@ -78,6 +78,15 @@ def write_trial(
         shutil.rmtree(partial.root, ignore_errors=True)
 
 
+def is_completed(paths: TrialPaths) -> bool:
+    """Whether the trial has a whole record that says so."""
+    """Whether the trial needs no run: its record can be read and says completed."""
+    try:
+        return read_record(paths.record).state == "completed"
+    except (OSError, RecordError):
+        return False
+
+
 @dataclass(kw_only=True)
 class Draft:
     """A trial while it runs: its record so far, and what will write its media."""
@@ -208,14 +217,6 @@ def _publish(partial: TrialPaths, paths: TrialPaths) -> bool:
         _replace(partial, paths)
     _flush_one(paths.root.parent)
     return True
-
-
-def is_completed(paths: TrialPaths) -> bool:
-    """Whether the trial needs no run: its record can be read and says completed."""
-    try:
-        return read_record(paths.record).state == "completed"
-    except (OSError, RecordError):
-        return False
 
 
 def _replace(partial: TrialPaths, paths: TrialPaths) -> None:
