@@ -7,15 +7,17 @@ misspelt key, the nearest valid one.
 from __future__ import annotations
 
 import dataclasses
-import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 from wanexp.names import nearest
 
 T = TypeVar("T")
+
+MOST = 1e300
+"""Numbers beyond it are taken for a slip of the hand; no setting is anywhere near."""
 
 
 class ConfigError(ValueError):
@@ -101,10 +103,28 @@ def _convert_scalar(hint: object, value: object, where: str) -> object:
         return value
     if hint is str and isinstance(value, str):
         return value
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is int and number and float(value) == int(value):  # type: ignore[arg-type]
-        return int(value)  # type: ignore[arg-type]
-    if hint is float and number and math.isfinite(value):  # type: ignore[arg-type]
-        return float(value)  # type: ignore[arg-type]
-    words = {bool: "true or false", str: "text", int: "a whole number", float: "a number"}
-    raise ConfigError(f"{where}: expected {words.get(hint, hint)}, got {value!r}")  # type: ignore[arg-type]
+    if hint is int and _is_number(value) and value == int(value):
+        return int(value)
+    if hint is float and _is_number(value):
+        return float(value)
+    words: dict[object, str] = {
+        bool: "true or false",
+        str: "text",
+        int: "a whole number",
+        float: "a number",
+    }
+    raise ConfigError(f"{where}: expected {words.get(hint, hint)}, got {_shown(hint, value)}")
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    """Whether it is a finite number that a float can hold; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -MOST < value < MOST
+
+
+def _shown(hint: object, value: object) -> str:
+    """The value as it was given; a number that came as text is told apart from one."""
+    try:
+        number = float(value) if hint in (int, float) and isinstance(value, str) else None
+    except ValueError:
+        number = None
+    return repr(value) if number is None else f"the text {value!r} (leave the quotes away)"
