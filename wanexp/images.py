@@ -55,14 +55,19 @@ def check_image(where: str, image: str) -> tuple[int, int]:
         with Image.open(path) as opened:
             width, height = opened.size
             sideways = opened.getexif().get(ORIENTATION, 1) >= 5
-    except (UnidentifiedImageError, OSError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
         raise ConfigError(f"{where}: {str(path)!r} is not an image ({error})") from None
     return (height, width) if sideways else (width, height)
 
 
-@functools.lru_cache(maxsize=256)
 def image_digest(path: Path) -> str:
     """SHA-256 of the file's bytes."""
+    stat = path.stat()
+    return _digest_of(path, stat.st_mtime_ns, stat.st_size)
+
+
+@functools.lru_cache(maxsize=256)
+def _digest_of(path: Path, mtime: int, size: int) -> str:  # noqa: ARG001  (changed files differ)
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -75,21 +80,25 @@ def frame_window(
     """
     x0, y0, x1, y1 = crop or (0, 0, *size)
     scale = min((x1 - x0) / width, (y1 - y0) / height)
-    w, h = width * scale, height * scale
-    left, top = (x0 + x1 - w) / 2, (y0 + y1 - h) / 2
-    return left, top, left + w, top + h
+    # Rounding may give a hair more than there is, which resampling would refuse.
+    w, h = min(width * scale, x1 - x0), min(height * scale, y1 - y0)
+    left, top = max((x0 + x1 - w) / 2, x0), max((y0 + y1 - h) / 2, y0)
+    return left, top, min(left + w, x1), min(top + h, y1)
 
 
 def load_source(image: str, crop: Box | None, width: int, height: int) -> np.ndarray:
     """The image as the model's first frame: (height, width, 3) uint8 RGB, Lanczos resampled.
 
-    Transparency is laid on black; greyscale is repeated in three channels.
+    Transparency is laid on black; greyscale is repeated in three channels, its upper eight bits
+    where it has sixteen.
     """
     import numpy as np
     from PIL import Image, ImageOps
 
     with Image.open(image_path(image)) as opened:
         upright = ImageOps.exif_transpose(opened)
+        if upright.mode.startswith("I;16"):  # which Pillow would cut off at 255
+            upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
         if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
             upright = Image.alpha_composite(
                 Image.new("RGBA", upright.size, "black"), upright.convert("RGBA")
