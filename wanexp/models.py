@@ -15,6 +15,9 @@ from typing import Literal
 EDGE_BYTES = 1 << 20
 """How much of each end of a weight file its fingerprint reads."""
 
+ROUNDING = 1e-9
+"""How far two ways of computing one noise level may lie apart."""
+
 Condition = Literal["channels", "first_frame"]
 
 
@@ -57,8 +60,11 @@ class Model:
     revision: str | None = None
 
     def expert_at(self, sigma: float) -> str:
-        """The expert that the official rule picks: high if and only if sigma ≥ boundary."""
-        if self.boundary is None or sigma >= self.boundary:
+        """The expert that the official rule picks: high if and only if sigma ≥ boundary.
+
+        A level that rounding put a hair below the boundary (shift 6, t = 0.6) lies at it.
+        """
+        if self.boundary is None or sigma >= self.boundary - ROUNDING:
             return self.experts[0]
         return self.experts[-1]
 
@@ -137,15 +143,19 @@ def fingerprint(source: str, revision: str | None) -> str:
     """Sixteen hex digits that change when the weights do.
 
     A Hub model is its id and revision. A local file counts with its name, its size and the first
-    and last mebibyte: enough to notice other weights, and quick for tens of gigabytes.
+    and last mebibyte: enough to notice other weights, and quick for tens of gigabytes. Hidden files
+    (``.git``, a downloader's ``.cache``) do not count.
     """
     folder = weights_folder(source)
     if folder is None:
         return hashlib.sha256(f"{source}@{revision}".encode()).hexdigest()[:16]
     digest = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        place = path.relative_to(folder)
+        if any(part.startswith(".") for part in place.parts):
+            continue
         size = path.stat().st_size
-        digest.update(f"{path.relative_to(folder).as_posix()}:{size}:".encode())
+        digest.update(f"{place.as_posix()}:{size}:".encode())
         with path.open("rb") as file:
             digest.update(file.read(EDGE_BYTES))
             if size > EDGE_BYTES:
