@@ -346,7 +346,7 @@ def test_no_picture_is_both_used_for_choosing_and_held_out():
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_a_template_asks_for_an_image_and_works_with_one(name):
     boxes = ["case.regions.label=[4,10,147,33]"] * ("product" in name)
-    with pytest.raises(ConfigError, match=r"case\.my_\w+\.image: no file"):
+    with pytest.raises(ConfigError, match=r"case\.my_\w+\.image: fill in a file"):
         trial_from(compose_tree([f"case={name}", *boxes]))
     trial = trial_from(compose_tree([f"case={name}", *boxes, "case.image=skimage:page.png"]))
     assert trial.case.image == "skimage:page.png"
