@@ -14,7 +14,7 @@ INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb; returns the exit status. Errors of the user's are one sentence."""
-    options = make_parser().parse_args(arguments)
+    options = parse(arguments)
     verb: Callable[[argparse.Namespace], int] = options.verb
     try:
         return verb(options)
@@ -28,6 +28,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Somebody closed our output (head, less); nothing is wrong, and nothing can be printed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line, with overrides wherever they stand, before or after options."""
+    parser = make_parser()
+    options, rest = parser.parse_known_args(arguments)
+    strangers = [text for text in rest if text.startswith("-") or "=" not in text]
+    if strangers or (rest and "overrides" not in options):
+        parser.error(f"unrecognized arguments: {' '.join(strangers or rest)}")
+    options.overrides = [*options.overrides, *rest]
+    return options
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -57,18 +68,17 @@ def make_parser() -> argparse.ArgumentParser:
     plan.set_defaults(verb=_plan)
 
     sync = verbs.add_parser("sync", help="mirror the records on disk into MLflow again")
-    sync.add_argument("studies", nargs="*", help="study names; all where none is given")
-    _add_settings(sync)
-    sync.set_defaults(verb=_sync)
+    sync.add_argument("names", nargs="*", metavar="STUDY", help="all where none is given")
+    sync.set_defaults(verb=_sync, overrides=[])
 
     ui = verbs.add_parser("ui", help="open MLflow's pages on the studies")
+    _add_overrides(ui)
     ui.add_argument("--port", type=int, default=5000)
     ui.add_argument("--host", default="127.0.0.1")
-    _add_settings(ui)
     ui.set_defaults(verb=_ui)
 
     doctor = verbs.add_parser("doctor", help="what works on this machine, and how to mend the rest")
-    _add_settings(doctor)
+    _add_overrides(doctor)
     doctor.add_argument("--json", action="store_true", help="one JSON object on stdout")
     doctor.set_defaults(verb=_doctor)
     return parser
@@ -80,17 +90,6 @@ def _add_overrides(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         metavar="KEY=VALUE",
         help="Hydra overrides; several values make or replace an axis (seed=0,1,2)",
-    )
-
-
-def _add_settings(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        nargs="+",
-        default=[],
-        metavar="KEY=VALUE",
-        help="Hydra overrides, such as studies=FOLDER or tracking.uri=http://host:5000",
     )
 
 
@@ -116,7 +115,8 @@ def _sweep(options: argparse.Namespace) -> int:
 def _sync(options: argparse.Namespace) -> int:
     from wanexp.commands import sync_command
 
-    return sync_command(options.studies, options.overrides)
+    given = [*options.names, *options.overrides]
+    return sync_command([t for t in given if "=" not in t], [t for t in given if "=" in t])
 
 
 def _ui(options: argparse.Namespace) -> int:

@@ -1,6 +1,6 @@
 """The trial folder and its record: every path, every field, and how they are read.
 
-    studies/NAME/study.json
+    studies/NAME/study.json  videos/ARM--CASE--seedN.mp4 (links)
     studies/NAME/trials/DIGEST/record.json  video.mp4  poster.png  contact_sheet.png  source.png
                                stages/STAGE.mp4  stages/STAGE.png  latents.safetensors
 
@@ -113,6 +113,11 @@ class StudyPaths:
     def trials(self) -> Path:
         """The folder of trial folders."""
         return self.root / "trials"
+
+    @property
+    def videos(self) -> Path:
+        """Links to the trials' videos by readable names."""
+        return self.root / "videos"
 
     def trial(self, digest: str) -> TrialPaths:
         """The paths of the trial with this digest, whether it exists or not."""

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from wanexp.plan import Plan, PlannedStage
+from wanexp.metrics import METRICS
+from wanexp.plan import PlannedStage
 from wanexp.study import PlannedTrial
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ARROWS = {"lower": "↓", "higher": "↑", "one": "→ 1"}
+SHORT_UNITS = {"ratio": "", "% of the smaller side per second": "% of side/s"}
+FEW_ARMS = 6
 
 
 def show_plan(
@@ -71,6 +81,58 @@ def show_costs(console: Console, summary: Mapping[str, object]) -> None:
             console.print(f"[yellow]note[/yellow] {warning}", highlight=False)
 
 
-def plan_line(plan: Plan) -> str:
-    """A plan in a few words: ``establish 1.00→0 · refine 0.10→0``."""
-    return " · ".join(f"{s.name} {s.sigma_start:.2f}→{s.sigma_end:.2f}" for s in plan.stages)
+def show_arms(console: Console, arms: pd.DataFrame, metrics: Sequence[str]) -> None:
+    """Arms side by side: the median of every metric, and what a video of the arm costs.
+
+    A few arms stand in columns, so that a metric reads across; many stand in rows.
+    """
+    rows = arms.reset_index().to_dict("records")
+    names = ["arm", "videos", *metrics, "model calls", "sampling"]
+    cells = [
+        [
+            str(row["arm"]),
+            _videos(row["done"], row["asked"]),
+            *(_number(row[name]) for name in metrics),
+            _number(row["model_calls"], whole=True),
+            _number(row["seconds"]),
+        ]
+        for row in rows
+    ]
+    units = ["", "", *(_how_read(name) for name in metrics), "per video", "s"]
+    if len(rows) > FEW_ARMS:
+        heads = [
+            f"{name.replace('_', chr(10))}\n{unit}" for name, unit in zip(names, units, strict=True)
+        ]
+        _print_table(console, heads, cells, left=1)
+        return
+    across = [list(column) for column in zip(names, units, *cells, strict=True)]
+    _print_table(console, [*across[0]], across[1:], left=2)
+
+
+def _print_table(
+    console: Console, heads: Sequence[str], rows: Sequence[Sequence[str]], *, left: int
+) -> None:
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for number, head in enumerate(heads):
+        table.add_column(head, justify="left" if number < left else "right", no_wrap=number == 0)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _videos(done: int, asked: int) -> str:
+    return str(done) if done == asked else f"{done} of {asked}"
+
+
+def _how_read(metric: str) -> str:
+    """Unit and direction, ``px ↓``; a region's detail reads as detail does."""
+    definition = METRICS[metric.split(":", maxsplit=1)[0]]
+    unit = SHORT_UNITS.get(definition.unit, definition.unit)
+    return f"{unit} {ARROWS[definition.direction]}".strip()
+
+
+def _number(value: float, *, whole: bool = False) -> str:
+    """Three digits that matter; a dash where there is nothing."""
+    if math.isnan(value):
+        return "–"
+    return f"{value:.0f}" if whole or value >= 1000 else f"{value:#.3g}".rstrip(".")

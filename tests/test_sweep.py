@@ -1,0 +1,211 @@
+"""Whole sweeps on wan-mini, through the command line, as a user runs them (a few steps each)."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wanexp.record import StudyPaths, read_record, read_study
+from wanexp.video import read_video
+
+SWEEP = """# @package _global_
+# Question:    does it run?
+# Expectation: yes.
+# Budget:      4 trials.
+defaults:
+  - override /recipe: two_stage
+  - override /protocol: smoke
+recipe:
+  stages:
+    establish: {steps: 2, sampler: euler, scheduler: simple}
+    refine: {steps: 1, sampler: euler, scheduler: simple, cfg: 1.0}
+hydra:
+  sweeper:
+    params:
+      case: coffee
+      seed: "0,1"
+    arms:
+      half: [recipe.stages.refine.denoise=0.5]
+      third: [recipe.stages.refine.sigma_start=0.3, recipe.stages.refine.denoise=null]
+"""
+CALLS = 2 * 2 + 1
+
+
+def wanexp(folder, *arguments, timeout=400):
+    return subprocess.run(
+        [sys.executable, "-m", "wanexp.cli", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def sweep(folder, *overrides):
+    run = wanexp(folder, "sweep", "tiny", "tracking=none", *overrides, "--json")
+    return run, json.loads(run.stdout.splitlines()[-1]) if run.stdout.strip() else {}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A user's folder with a sweep of its own, run once."""
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "sweeps").mkdir()
+    (folder / "sweeps" / "tiny.yaml").write_text(SWEEP)
+    run, result = sweep(folder)
+    assert run.returncode == 0, run.stderr
+    assert result == {
+        "study": str(folder / "studies" / "tiny"),
+        "trials": 4,
+        "completed": 4,
+        "failed": 0,
+        "skipped": 0,
+        "model_calls_executed": 4 * CALLS,
+    }
+    return folder
+
+
+@pytest.fixture
+def study(folder):
+    return StudyPaths(folder / "studies" / "tiny")
+
+
+def test_every_trial_has_a_whole_folder(study):
+    records = read_study(study).records
+    assert len(records) == 4
+    for record in records:
+        paths = study.trial(record.digest)
+        frames, fps = read_video(paths.video)
+        assert frames.shape == (17, 128, 128, 3) and fps == 12
+        for file in (paths.poster, paths.contact_sheet, paths.source, paths.stage_video("establish")):
+            assert file.stat().st_size > 0
+        assert record.model_calls == CALLS == record.plan["model_calls"]
+        assert set(record.timings) == {"encode", "sample", "decode", "measure", "write"}
+
+
+def test_stages_are_measured_too(study):
+    for record in read_study(study).records:
+        assert list(record.stages) == ["establish", "refine"]
+        assert set(record.stages["establish"]["measurements"]) == set(record.measurements)
+        assert record.stages["refine"]["measurements"] == record.measurements
+
+
+def test_the_first_frame_shows_the_source(study):
+    from skimage.metrics import peak_signal_noise_ratio
+
+    paths = study.trial(read_study(study).records[0].digest)
+    frame = read_video(paths.video).frames[0]
+    source = _picture(paths.source)
+    assert peak_signal_noise_ratio(source, frame) > 15
+
+
+def _picture(path):
+    from PIL import Image
+
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def test_a_second_run_does_nothing_and_says_so(folder, study):
+    before = {p: p.stat().st_mtime_ns for p in study.trials.rglob("record.json")}
+    run, result = sweep(folder)
+    assert run.returncode == 0 and "nothing" in run.stderr
+    assert result["skipped"] == 4 and result["model_calls_executed"] == 0
+    assert before == {p: p.stat().st_mtime_ns for p in study.trials.rglob("record.json")}
+
+
+def test_adding_a_seed_runs_the_difference(folder):
+    run, result = sweep(folder, "seed=0,1,2")
+    assert run.returncode == 0, run.stderr
+    assert (result["completed"], result["skipped"]) == (2, 4)
+    assert result["model_calls_executed"] == 2 * CALLS
+
+
+def test_a_limit_leaves_the_rest_for_later(folder):
+    run = wanexp(folder, "sweep", "tiny", "tracking=none", "seed=7,8", "--limit", "1", "--json")
+    result = json.loads(run.stdout.splitlines()[-1])
+    assert (result["completed"], result["skipped"], result["trials"]) == (1, 3, 4)
+
+
+def test_a_failing_trial_is_recorded_and_the_others_run(folder):
+    broken = SWEEP.replace("      half: [", "      broken: [memory.device=cuda]\n      half: [")
+    (folder / "sweeps" / "broken.yaml").write_text(broken)
+    run = wanexp(folder, "sweep", "broken", "tracking=none", "seed=0", "--json")
+    result = json.loads(run.stdout.splitlines()[-1])
+    assert run.returncode == 1
+    assert (result["completed"], result["failed"], result["trials"]) == (2, 1, 3)
+    records = {r.arm: r for r in read_study(StudyPaths(Path(result["study"]))).records}
+    assert records["broken"].state == "failed" and records["broken"].error["traceback"]
+    assert run.stderr.count(records["broken"].error["message"].splitlines()[0][:40]) >= 2
+
+
+def test_the_same_trial_alone_gives_the_same_bits(folder, study):
+    """After three others in one process, and alone in a process of its own."""
+    records = {(r.arm, r.trial["seed"]): r for r in read_study(study).records}
+    run = wanexp(
+        folder, "sweep", "tiny", "tracking=none", "seed=1", "studies=alone", "--limit", "1"
+    )
+    assert run.returncode == 0, run.stderr
+    alone = read_study(StudyPaths(folder / "alone" / "tiny")).records[0]
+    together = records[alone.arm, 1]
+    assert alone.digest == together.digest
+    assert alone.measurements == together.measurements and alone.series == together.series
+
+
+def test_a_single_run_is_a_plain_hydra_application(folder):
+    run = subprocess.run(
+        [
+            *(sys.executable, "-m", "wanexp.run", "tracking=none", "case=coffee", "recipe=single"),
+            *("recipe.stages.establish.steps=1", "recipe.stages.establish.sampler=euler"),
+            "recipe.scheduler=simple",
+        ],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    records = read_study(StudyPaths(folder / "studies" / "runs")).records
+    assert [r.state for r in records] == ["completed"] and records[0].model_calls == 2
+
+
+@pytest.mark.slow
+def test_kill_costs_at_most_the_trial_in_flight(folder):
+    start = [sys.executable, "-m", "wanexp.cli", "sweep", "tiny", "tracking=none", "studies=killed"]
+    process = subprocess.Popen(start, cwd=folder, start_new_session=True)
+    trials = folder / "killed" / "tiny" / "trials"
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline and not list(trials.glob("*/record.json")):
+        time.sleep(0.1)
+    time.sleep(1.5)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    done = {p: p.stat().st_mtime_ns for p in trials.glob("*/record.json")}
+    assert 1 <= len(done) < 4
+    run, result = sweep(folder, "studies=killed")
+    assert run.returncode == 0 and result["completed"] == 4 - len(done)
+    assert {p: p.stat().st_mtime_ns for p in done} == done
+    assert not list(trials.glob(".partial*"))
+    assert all(read_record(p).state == "completed" for p in trials.glob("*/record.json"))
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_with_one_sentence(folder):
+    start = [sys.executable, "-m", "wanexp.cli", "sweep", "tiny", "tracking=none", "studies=stopped"]
+    process = subprocess.Popen(start, cwd=folder, stderr=subprocess.PIPE, text=True)
+    trials = folder / "stopped" / "tiny" / "trials"
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline and not list(trials.glob("*/record.json")):
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    stderr = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "Traceback" not in stderr and "goes on where it was" in stderr
+    assert all(read_record(p).state == "completed" for p in trials.glob("*/record.json"))

@@ -1,0 +1,122 @@
+"""What a trial made, into its record and its files."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from wanexp.environment import environment
+from wanexp.generate import StageEnd
+from wanexp.metrics import Measurement
+from wanexp.options import Options
+from wanexp.plan import Plan
+from wanexp.record import Tree, TrialPaths, TrialRecord
+from wanexp.video import contact_sheet, poster, write_image, write_video
+
+if TYPE_CHECKING:
+    from wanexp.monitor import Monitor
+
+
+class Clock:
+    """Seconds by name, of the stretches that ran inside ``timing``."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def timing(self, name: str) -> Iterator[None]:
+        """Adds the wall time of the block, also where it ends in an exception."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - begun
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A finished trial in memory.
+
+    Attributes:
+        source: (H, W, 3) uint8, the first frame as the model was given it.
+        ends: What every stage handed over.
+        videos: Stage name to (T, H, W, 3) uint8 frames, of the stages that were decoded; the last
+            stage's are the trial's video.
+        scores: Stage name to its measurements, for the same stages.
+    """
+
+    source: np.ndarray
+    ends: tuple[StageEnd, ...]
+    videos: Mapping[str, np.ndarray]
+    scores: Mapping[str, Mapping[str, Measurement]]
+
+
+def filled(
+    record: TrialRecord, plan: Plan, outcome: Outcome, clock: Clock, monitor: Monitor
+) -> TrialRecord:
+    """The record with all that the outcome says."""
+    last = outcome.scores[outcome.ends[-1].name]
+    planned = {stage.name: stage for stage in plan.stages}
+    stages = {
+        end.name: {
+            "seconds": round(end.seconds, 4),
+            "model_calls": end.model_calls,
+            "sigma_start": planned[end.name].sigma_start,
+            "sigma_end": end.sigma,
+            "measurements": measurement_trees(outcome.scores.get(end.name, {})),
+        }
+        for end in outcome.ends
+    }
+    return dataclasses.replace(
+        record,
+        measurements=measurement_trees(last),
+        series={name: list(m.per_frame) for name, m in last.items() if m.per_frame is not None},
+        stages=stages,
+        timings=clock.seconds,
+        peak_memory=monitor.peaks,
+        system=monitor.series(),
+        model_calls=sum(end.model_calls for end in outcome.ends),
+        environment=environment(),  # now that the device has been used, and can be named
+    )
+
+
+def measurement_trees(measurements: Mapping[str, Measurement]) -> dict[str, Tree]:
+    """Measurements as plain values; per-frame series are kept apart."""
+    return {
+        name: {
+            "value": m.value,
+            "reason": m.reason,
+            "direction": m.direction,
+            "unit": m.unit,
+            "version": m.version,
+            "extras": dict(m.extras),
+        }
+        for name, m in measurements.items()
+    }
+
+
+def write_media(outcome: Outcome, fps: int, options: Options, paths: TrialPaths) -> None:
+    """The video, its pictures, what earlier stages handed over, and latents where asked."""
+    *earlier, last = outcome.ends
+    frames = outcome.videos[last.name]
+    write_video(paths.video, frames, fps)
+    write_image(paths.poster, poster(frames))
+    write_image(paths.contact_sheet, contact_sheet(frames))
+    write_image(paths.source, outcome.source)
+    for end in earlier:
+        if end.name in outcome.videos:
+            paths.stages.mkdir(exist_ok=True)
+            write_video(paths.stage_video(end.name), outcome.videos[end.name], fps)
+            write_image(paths.stage_poster(end.name), poster(outcome.videos[end.name]))
+    if options.keep_latents:
+        from safetensors.torch import save_file
+
+        latents = {end.name: end.latent.cpu().contiguous() for end in outcome.ends}
+        save_file(latents, paths.latents)
