@@ -27,6 +27,8 @@ BITS = ("dtype", "vae_dtype", "vae_tiling", "attention")
 """The fields of Memory that change bits of the result; the others only move weights about."""
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu)(:\d+)?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +190,12 @@ class Memory:
     attention: str = "native"
     empty_cache: bool = False
 
+    def __post_init__(self) -> None:
+        if not DEVICE.fullmatch(self.device):
+            raise ConfigError(
+                f"memory.device: expected auto, cpu, cuda or cuda:N, got {self.device!r}"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
@@ -246,7 +254,7 @@ def recipe_from(model_tree: object, recipe_tree: object) -> Recipe:
     _known("model.name", "model", MODELS, choice.name)
     model = MODELS[choice.name]
     source = choice.source or model.source
-    if weights_folder(source) is None and not re.fullmatch(r"[\w.-]+/[\w.-]+", source):
+    if weights_folder(source) is None and not HUB_ID.fullmatch(source):
         raise ConfigError(f"model.source: {source!r} is neither a folder nor a Hub id (owner/name)")
     given = build(_RecipeTree, recipe_tree, "recipe")
     return Recipe(
@@ -261,7 +269,7 @@ def recipe_from(model_tree: object, recipe_tree: object) -> Recipe:
         scheduler=given.scheduler,
         shift=model.shift if given.shift is None else given.shift,
         stages=tuple(
-            build(Stage, {"name": name, **_mapping(_at(name), stage)}, _at(name))
+            build(Stage, {**_mapping(_at(name), stage), "name": name}, _at(name))
             for name, stage in given.stages.items()
         ),
     )
@@ -274,6 +282,7 @@ def trial_digest(trial: Trial, plan_key: object) -> str:
     """
     recipe, case = trial.recipe, trial.case
     content = {
+        "model": recipe.model.name,
         "weights": fingerprint(recipe.source, recipe.revision),
         "size": [recipe.width, recipe.height, recipe.frames, recipe.fps],
         "plan": plan_key,
@@ -291,6 +300,8 @@ def trial_digest(trial: Trial, plan_key: object) -> str:
 def _mapping(where: str, tree: object) -> Mapping[str, object]:
     if not isinstance(tree, Mapping):
         raise ConfigError(f"{where}: expected a mapping of the stage's settings, got {tree!r}")
+    if "name" in tree:
+        raise ConfigError(f"{where}.name: a stage is named by its key, not by a setting")
     return {str(key): value for key, value in tree.items()}
 
 
