@@ -28,6 +28,7 @@ from transformers import AutoTokenizer, UMT5EncoderModel
 
 from wanexp.backends import Conditioning
 from wanexp.backends.folder import EXPERT_FOLDERS, check_folder, find_folder
+from wanexp.backends.steady import steady
 from wanexp.config import Memory, Recipe
 from wanexp.denoise import Branch, Denoise, guided, holding, is_guided
 from wanexp.models import Model
@@ -211,7 +212,8 @@ class DiffusersBackend:
     def _encode(self, video: Tensor) -> Tensor:
         """The latent (its mode) of a (1, 3, T, H, W) video in [−1, 1], normalised, on the CPU."""
         vae = cast(AutoencoderKLWan, self._ready("vae"))
-        posterior = vae.encode(video.to(self.device, self.vae_dtype), return_dict=False)[0]
+        with steady(list(vae.encoder.down_blocks)):
+            posterior = vae.encode(video.to(self.device, self.vae_dtype), return_dict=False)[0]
         mean, deviation = _statistics(vae)
         # Times the reciprocal, as diffusers does it: the same bits are easier to compare.
         return (posterior.mode().float().cpu() - mean) * (1.0 / deviation)
