@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from wanexp.config import Recipe, Stage
+from wanexp.models import ROUNDING
 from wanexp.plan_rules import plan_warnings
 from wanexp.sampler_facts import SAMPLER_FACTS, evaluations
 from wanexp.schedules import interval_sigmas, shift_time, stage_sigmas
@@ -24,6 +25,9 @@ Takeover = Literal["noise", "renoise", "continue"]
 
 MEET = 1e-6
 """Two sigmas closer than this are one hand-over."""
+
+MANY_LEVELS = 12
+"""Of more than these an error shows only both ends."""
 
 FIRST_SIGMA_TIME = 0.9999
 """Where solvers in log-SNR start instead of sigma 1, whose log-SNR is infinite (as ComfyUI)."""
@@ -139,10 +143,12 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class _HandOver:
-    """Where the stage before stopped, and what is left of the schedule they share."""
+    """Where a stage stopped, on which schedule, and what is left of it for one that continues."""
 
     sigma: float
-    rest: tuple[float, ...] | None
+    scheduler: str
+    shift: float
+    rest: tuple[float, ...] | None = None
 
 
 def make_plan(recipe: Recipe) -> Plan:
@@ -153,7 +159,7 @@ def make_plan(recipe: Recipe) -> Plan:
             a step, a low expert asked above the boundary.
     """
     stages: list[PlannedStage] = []
-    hand_over = _HandOver(sigma=0.0, rest=None)
+    hand_over = _HandOver(sigma=0.0, scheduler=recipe.scheduler, shift=recipe.shift)
     for index in range(len(recipe.stages)):
         planned, hand_over = _plan_stage(recipe, index, hand_over)
         stages.append(planned)
@@ -168,29 +174,25 @@ def make_plan(recipe: Recipe) -> Plan:
 def _plan_stage(recipe: Recipe, index: int, before: _HandOver) -> tuple[PlannedStage, _HandOver]:
     stage = recipe.stages[index]
     try:
-        sigmas, rest = _stage_schedule(recipe, index, before)
+        levels, rest = _stage_schedule(recipe, index, before)
+        sigmas = _offset(stage, levels, rest.shift)
+        asked = tuple(evaluations(stage.sampler, sigmas))
+    except ConfigError:
+        raise
     except ValueError as error:
-        if isinstance(error, ConfigError):
-            raise
         raise ConfigError(f"recipe.stages.{stage.name}: {error}") from None
-    facts = SAMPLER_FACTS[stage.sampler]
-    shift = recipe.shift if stage.shift is None else stage.shift
-    start = sigmas[0]
-    if facts.offset_first and start >= 1:
-        sigmas = (float(shift_time(FIRST_SIGMA_TIME, shift)), *sigmas[1:])
-    asked = tuple(evaluations(stage.sampler, sigmas))
     cfg = recipe.model.cfg if stage.cfg is None else stage.cfg
     planned = PlannedStage(
         name=stage.name,
         index=index,
-        takeover=_takeover(stage, index, start, before.sigma),
+        takeover=_takeover(stage, index, levels[0], before.sigma),
         previous_end=before.sigma,
-        sigma_start=start,
+        sigma_start=levels[0],
         sigmas=sigmas,
         sigma_end_wanted=stage.sigma_end,
         sampler=stage.sampler,
-        scheduler=stage.scheduler or recipe.scheduler,
-        shift=shift,
+        scheduler=rest.scheduler,
+        shift=rest.shift,
         denoise=stage.denoise,
         cfg=cfg,
         guided=not math.isclose(cfg, 1.0),
@@ -198,7 +200,14 @@ def _plan_stage(recipe: Recipe, index: int, before: _HandOver) -> tuple[PlannedS
         experts=_experts(recipe, stage, asked),
         loras=tuple(sorted(stage.loras.items())),
     )
-    return planned, _HandOver(sigma=sigmas[-1], rest=rest)
+    return planned, rest
+
+
+def _offset(stage: Stage, levels: tuple[float, ...], shift: float) -> tuple[float, ...]:
+    """What the sampler integrates: solvers in log-SNR step from just below a start at 1."""
+    if SAMPLER_FACTS[stage.sampler].offset_first and levels[0] >= 1:
+        return (float(shift_time(FIRST_SIGMA_TIME, shift)), *levels[1:])
+    return levels
 
 
 def _takeover(stage: Stage, index: int, start: float, end: float) -> Takeover:
@@ -210,14 +219,15 @@ def _takeover(stage: Stage, index: int, start: float, end: float) -> Takeover:
         return "renoise"
     raise ConfigError(
         f"recipe.stages.{stage.name}: starts at sigma {start:.4g}, below the {end:.4g} that the"
-        " stage before hands over; noise can be added but not taken away without model calls"
+        " stage before hands over; noise can be added but not taken away without model calls (a"
+        " stage with neither denoise nor sigma_start continues from there)"
     )
 
 
 def _stage_schedule(
     recipe: Recipe, index: int, before: _HandOver
-) -> tuple[tuple[float, ...], tuple[float, ...] | None]:
-    """A stage's sigmas, and what is left of their schedule for a stage that continues it."""
+) -> tuple[tuple[float, ...], _HandOver]:
+    """A stage's levels, and where they leave a stage that continues them."""
     stage = recipe.stages[index]
     target = stage.sigma_end or 0.0
     anew = index == 0 or stage.denoise is not None or stage.sigma_start is not None
@@ -226,21 +236,31 @@ def _stage_schedule(
             f"recipe.stages.{stage.name}: the stage before ends at sigma 0, so there is nothing"
             " to continue; give denoise or sigma_start, or give the stage before a sigma_end"
         )
-    if target > 0 and stage.denoise is None and _own(stage):
+    rest = None
+    if _own(stage) and stage.denoise is None and (target > 0 or not anew):
         start = (stage.sigma_start or 1.0) if anew else before.sigma
-        return _own_interval(recipe, stage, start, target), None
-    if not anew and _own(stage):
-        return _own_interval(recipe, stage, before.sigma, 0.0), None
-    if anew:
-        grid = _fresh_schedule(recipe, index)
+        levels = _own_interval(recipe, stage, start, target)
+    elif anew:
+        levels, rest = _cut(stage, _fresh_schedule(recipe, index), target)
     else:
         grid = before.rest or _rest_of_recipe(recipe, index, before.sigma)
-    return _cut(stage, grid, target)
+        levels, rest = _cut(stage, grid, target)
+    inherits = not anew and before.rest is not None and not _own(stage)
+    return levels, _HandOver(
+        sigma=levels[-1],
+        scheduler=before.scheduler if inherits else stage.scheduler or recipe.scheduler,
+        shift=before.shift if inherits else _shift(recipe, stage),
+        rest=rest,
+    )
 
 
 def _own(stage: Stage) -> bool:
     """Whether a split stage leaves the recipe's schedule for one of its own."""
     return not (stage.steps is None and stage.scheduler is None and stage.shift is None)
+
+
+def _shift(recipe: Recipe, stage: Stage) -> float:
+    return recipe.shift if stage.shift is None else stage.shift
 
 
 def _steps(recipe: Recipe, stage: Stage) -> int:
@@ -259,7 +279,7 @@ def _fresh_schedule(recipe: Recipe, index: int) -> tuple[float, ...]:
         stage_sigmas(
             stage.scheduler or recipe.scheduler,
             _steps(recipe, stage),
-            recipe.shift if stage.shift is None else stage.shift,
+            _shift(recipe, stage),
             denoise=1.0 if stage.denoise is None else stage.denoise,
             sigma_start=stage.sigma_start,
             sampler=_grid_sampler(recipe.stages[index:]),
@@ -300,10 +320,9 @@ def _own_interval(recipe: Recipe, stage: Stage, start: float, end: float) -> tup
             f" stage starts from, got {end:.4g}"
         )
     scheduler = stage.scheduler or recipe.scheduler
-    shift = recipe.shift if stage.shift is None else stage.shift
     steps = stage.steps or _share(recipe, stage, start, end)
     drops = end == 0 and SAMPLER_FACTS[stage.sampler].drops_penultimate
-    levels = interval_sigmas(scheduler, steps + drops, shift, start=start, end=end)
+    levels = interval_sigmas(scheduler, steps + drops, _shift(recipe, stage), start=start, end=end)
     return _floats(np.delete(levels, -2) if drops else levels)
 
 
@@ -322,7 +341,9 @@ def _cut(
         return grid, None
     nearest = int(np.abs(np.array(grid) - target).argmin())
     if not 0 < nearest < len(grid) - 1:
-        inside = ", ".join(f"{sigma:.4g}" for sigma in grid[1:-1]) or "none"
+        shown = [f"{sigma:.4g}" for sigma in grid[1:-1]]
+        shown = shown if len(shown) <= MANY_LEVELS else [*shown[:3], "…", *shown[-3:]]
+        inside = ", ".join(shown) or "none"
         raise ConfigError(
             f"recipe.stages.{stage.name}.sigma_end: {target:.4g} leaves"
             f" {'this stage' if nearest == 0 else 'the next stage'} no step; the schedule's"
@@ -346,4 +367,5 @@ def _experts(recipe: Recipe, stage: Stage, asked: Sequence[float]) -> tuple[str,
 
 
 def _floats(levels: np.ndarray) -> tuple[float, ...]:
-    return tuple(float(level) for level in levels)
+    """Plain numbers; what a small shift rounds to 1 ± 2e-16 is 1 again."""
+    return tuple(1.0 if abs(level - 1) < ROUNDING else float(level) for level in levels)

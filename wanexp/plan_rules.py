@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from wanexp.schedules import stage_sigmas
-
 if TYPE_CHECKING:
     from wanexp.config import Recipe
     from wanexp.plan import PlannedStage
@@ -47,14 +45,14 @@ def _take_over_warnings(recipe: Recipe, stage: PlannedStage) -> list[str]:
             f"{stage.name}: the first stage starts at sigma {stage.sigma_start:.3f} on an empty"
             " latent, so its video starts from plain grey"
         )
-    if stage.index > 0 and asked.denoise is not None:
-        steps = asked.steps or recipe.steps or stage.steps
-        full = stage_sigmas(stage.scheduler, steps, stage.shift, sampler=stage.sampler)
-        if stage.sigma_start >= full[0]:
-            found.append(
-                f"{stage.name}: denoise {asked.denoise:g} at {steps} steps rounds to 1, so all"
-                " that the stage before made is thrown away"
-            )
+    if stage.index > 0 and (stage.sigma_start >= 1 or _rounds_to_one(recipe, stage)):
+        steps = asked.steps or recipe.steps
+        why = (
+            "starts at sigma 1"
+            if asked.denoise is None
+            else f"denoise {asked.denoise:g} at {steps} steps rounds to 1"
+        )
+        found.append(f"{stage.name}: {why}, so all that the stage before made is thrown away")
     wanted = stage.sigma_end_wanted
     if wanted and abs(wanted - stage.sigma_end) > FAR_SNAP:
         found.append(
@@ -69,29 +67,36 @@ def _take_over_warnings(recipe: Recipe, stage: PlannedStage) -> list[str]:
     return found
 
 
+def _rounds_to_one(recipe: Recipe, stage: PlannedStage) -> bool:
+    """Whether the schedule that denoise takes its last steps from is no longer than they are."""
+    asked = recipe.stages[stage.index]
+    steps = asked.steps or recipe.steps
+    return asked.denoise is not None and steps is not None and int(steps / asked.denoise) == steps
+
+
 def _expert_warnings(recipe: Recipe, stage: PlannedStage) -> list[str]:
     model = recipe.model
     if model.boundary is None:
         return []
     found = []
-    high = [sigma for sigma, who in _asked(stage) if who == model.experts[0]]
-    if stage.scheduler in STEEP and high and stage.sigma_start >= model.boundary:
-        above = sum(sigma >= model.boundary for sigma in high)
+    officially = [
+        model.expert_at(sigma)
+        for sigma, who in zip(stage.evaluation_sigmas, stage.experts, strict=True)
+        if who == model.experts[0]
+    ]
+    above = officially.count(model.experts[0])
+    if stage.scheduler in STEEP and above and stage.sigma_start >= model.boundary:
         found.append(
             f"{stage.name}: {stage.scheduler} makes {above} of its {len(stage.experts)}"
             f" evaluations at or above sigma {model.boundary:g}, where motion is decided"
         )
-    below = sum(sigma < model.boundary for sigma in high)
+    below = len(officially) - above
     if below:
         found.append(
             f"{stage.name}: asks the {model.experts[0]} expert {below} times below sigma"
             f" {model.boundary:g}, which it never learnt"
         )
     return found
-
-
-def _asked(stage: PlannedStage) -> list[tuple[float, str]]:
-    return list(zip(stage.evaluation_sigmas, stage.experts, strict=True))
 
 
 def _cfg_warnings(recipe: Recipe, stage: PlannedStage) -> list[str]:
