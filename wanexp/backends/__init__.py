@@ -52,6 +52,10 @@ class Backend(Protocol):
     device: torch.device
     model_calls: int
 
+    def check(self, recipe: Recipe) -> None:
+        """Refuse, before weights load, what a recipe asks and these weights cannot do."""
+        ...
+
     def latent_shape(self, width: int, height: int, frames: int) -> tuple[int, int, int, int, int]:
         """(1, C, F, h, w) of a video's latent."""
         ...
@@ -122,7 +126,8 @@ def load_backend(recipe: Recipe, memory: Memory, name: str = "diffusers") -> Bac
     memory settings, let the former ones go first.
 
     Raises:
-        ConfigError: The weights are missing or are not the model's; nothing was loaded.
+        ConfigError: The weights are missing or are not the model's, or a LoRA does not fit them;
+            nothing was loaded.
         KeyError: There is no such backend.
     """
     opener = lookup("backend", BACKENDS, name)
@@ -133,4 +138,5 @@ def load_backend(recipe: Recipe, memory: Memory, name: str = "diffusers") -> Bac
             former.release()
         _loaded.clear()
         _loaded[key] = fresh
+    _loaded[key].check(recipe)
     return _loaded[key]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
@@ -27,7 +27,14 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, UMT5EncoderModel
 
 from wanexp.backends import Conditioning
-from wanexp.backends.folder import EXPERT_FOLDERS, check_folder, find_folder
+from wanexp.backends.folder import (
+    EXPERT_FOLDERS,
+    check_folder,
+    find_folder,
+    find_lora,
+    parameter_shapes,
+)
+from wanexp.backends.lora import Adapter, check_adapter, read_adapter, wear
 from wanexp.backends.steady import steady
 from wanexp.config import Memory, Recipe
 from wanexp.denoise import Branch, Denoise, guided, holding, is_guided
@@ -38,6 +45,9 @@ from wanexp.strict import ConfigError
 TIMESTEPS = 1000.0
 """A Wan transformer's timestep is sigma times this, as a float32: an integer would shift sigma."""
 
+Loras = tuple[tuple[str, float], ...]
+"""LoRA file or Hub file, and strength."""
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -45,9 +55,11 @@ def open_backend(recipe: Recipe, memory: Memory) -> DiffusersBackend:
     """A backend for the recipe's weights, checked; the weights load when they are first needed.
 
     Raises:
-        ConfigError: The weights are missing, incomplete or another model's, or the attention
-            backend is unknown or cannot run here.
+        ConfigError: The weights are missing, incomplete or another model's, there is no such
+            device, or the attention backend is unknown or cannot run here.
     """
+    if memory.device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"memory.device: {memory.device} is asked, but PyTorch sees no CUDA here")
     folder = find_folder(recipe.source, recipe.revision)
     check_folder(folder, recipe.model, recipe.source, recipe.revision)
     check_attention(memory.attention)
@@ -90,6 +102,22 @@ class DiffusersBackend:
         self._memory = memory
         self._parts: dict[str, nn.Module] = {}
         self._at_work: str | None = None
+        self._adapters: dict[str, Adapter] = {}
+        self._worn: dict[str, tuple[Loras, Callable[[], None]]] = {}
+
+    def check(self, recipe: Recipe) -> None:
+        """Refuse a stage's LoRA that is missing or does not fit the experts it would be worn by.
+
+        Raises:
+            ConfigError: One sentence with the first layer that does not fit.
+        """
+        for stage in recipe.stages:
+            where = f"recipe.stages.{stage.name}.loras"
+            for name in stage.loras:
+                path = find_lora(name, where)
+                for expert, part in zip(self._model.experts, EXPERT_FOLDERS, strict=False):
+                    if stage.expert in ("auto", expert):
+                        check_adapter(path, parameter_shapes(self._folder / part), where)
 
     def latent_shape(self, width: int, height: int, frames: int) -> tuple[int, int, int, int, int]:
         """(1, C, F, h, w) of a video's latent."""
@@ -145,8 +173,6 @@ class DiffusersBackend:
         loras: Sequence[tuple[str, float]] = (),
     ) -> Denoise:
         """``denoise(x, sigma) -> x0`` of one expert; x float32 on the device, model space."""
-        if loras:
-            raise ConfigError("recipe.stages: LoRAs cannot be used yet")
         if is_guided(cfg) and conditioning.negative is None:
             raise ValueError(f"cfg {cfg:g} needs a negative prompt's embedding, there is none")
         image = conditioning.image.to(self.device)
@@ -156,7 +182,8 @@ class DiffusersBackend:
 
         def velocity(x: Tensor, sigma: float, branch: Branch) -> Tensor:
             told = torch.cat([x, image.to(x)], dim=1) if beside else x
-            return self._call(expert, told, sigma, texts[branch], branch).to(x)
+            transformer = self._expert(expert, tuple(loras))
+            return self._call(transformer, told, sigma, texts[branch], branch).to(x)
 
         return guided(velocity, cfg) if beside else holding(guided(velocity, cfg), image)
 
@@ -180,17 +207,22 @@ class DiffusersBackend:
     def release(self) -> None:
         """Let go of all weights. They load again if the backend is used again."""
         self._parts.clear()
+        self._adapters.clear()
+        self._worn.clear()
         self._at_work = None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
     @torch.no_grad()
     def _call(
-        self, expert: str, told: Tensor, sigma: float, text: Tensor, branch: Branch
+        self,
+        transformer: WanTransformer3DModel,
+        told: Tensor,
+        sigma: float,
+        text: Tensor,
+        branch: Branch,
     ) -> Tensor:
         """One model call: the velocity. The only place where an expert runs."""
-        part = EXPERT_FOLDERS[self._model.experts.index(expert)]
-        transformer = cast(WanTransformer3DModel, self._ready(part))
         self.model_calls += len(told)
         with transformer.cache_context(branch):  # diffusers' caches keep the branches apart by it
             return transformer(
@@ -218,12 +250,33 @@ class DiffusersBackend:
         # Times the reciprocal, as diffusers does it: the same bits are easier to compare.
         return (posterior.mode().float().cpu() - mean) * (1.0 / deviation)
 
+    def _expert(self, name: str, loras: Loras) -> WanTransformer3DModel:
+        """An expert on the device, wearing just these LoRAs."""
+        part = EXPERT_FOLDERS[self._model.experts.index(name)]
+        transformer = cast(WanTransformer3DModel, self._ready(part))
+        if self._worn.get(part, ((), None))[0] != loras:
+            self._take_off(part)
+            adapters = [(self._adapter(path), strength) for path, strength in loras]
+            self._worn[part] = (loras, wear(transformer, adapters))
+        return transformer
+
+    def _adapter(self, name: str) -> Adapter:
+        if name not in self._adapters:
+            self._adapters[name] = read_adapter(find_lora(name, "recipe.stages"))
+        return self._adapters[name]
+
+    def _take_off(self, part: str) -> None:
+        _, undo = self._worn.pop(part, ((), None))
+        if undo is not None:
+            undo()
+
     def _ready(self, part: str) -> nn.Module:
         """A part on the device. Under offload the part that worked before leaves it first."""
         if part != self._at_work:
             if part not in self._parts:
                 self._parts[part] = self._load(part)
             if self._memory.offload == "model" and self._at_work is not None:
+                self._take_off(self._at_work)
                 self._parts[self._at_work].to("cpu")
             self._parts[part].to(self.device)
             self._at_work = part

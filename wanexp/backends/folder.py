@@ -6,6 +6,7 @@ No torch here: the wrong folder is refused in milliseconds, in one sentence.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,6 +22,8 @@ PIPELINES = {
     "first_frame": ("WanPipeline", "WanImageToVideoPipeline"),
 }
 """What a folder calls itself, by how the source image enters the model."""
+
+HUB_FILE = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)/(?P<file>.+\.safetensors)")
 
 
 def find_folder(source: str, revision: str | None) -> Path:
@@ -76,6 +79,44 @@ def check_folder(folder: Path, model: Model, source: str, revision: str | None =
                 f"{where}: {what} is {found}, but {model.name} has {expected}; is it the weights"
                 " of another model?"
             )
+
+
+def find_lora(name: str, where: str) -> Path:
+    """The file of a LoRA: a path, or ``owner/name/file.safetensors`` downloaded from the Hub.
+
+    Raises:
+        ConfigError: There is no such file on this machine.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    hub = HUB_FILE.fullmatch(name)
+    if hub is None:
+        raise ConfigError(
+            f"{where}: no file {name!r}; give a .safetensors file, or owner/name/file.safetensors"
+            " of the Hub"
+        )
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(hub["repository"], hub["file"])
+    if not isinstance(found, str):
+        raise ConfigError(
+            f"{where}: {name} is not on this machine; get it with"
+            f" `hf download {hub['repository']} {hub['file']}`"
+        )
+    return Path(found)
+
+
+def parameter_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of every parameter in a part's safetensors files, from their headers."""
+    from safetensors import safe_open
+
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="numpy") as file:
+            for key in file.keys():  # noqa: SIM118  (not a mapping)
+                shapes[key] = tuple(file.get_slice(key).get_shape())
+    return shapes
 
 
 def _claims(

@@ -22,9 +22,7 @@ from torch import Tensor, nn
 class CausalLayer(Protocol):
     """A layer with a memory: entries of ``feat_cache`` from ``feat_idx[0]`` on, which it moves."""
 
-    def __call__(
-        self, x: Tensor, feat_cache: list[Tensor | None], feat_idx: list[int]
-    ) -> Tensor:
+    def __call__(self, x: Tensor, feat_cache: list[Tensor | None], feat_idx: list[int]) -> Tensor:
         """The layer's output for the next chunk."""
         ...
 
