@@ -100,6 +100,17 @@ def test_a_file_that_is_no_picture_is_refused_in_one_sentence(content, tmp_path)
         check_image("case.x.image", str(path))
 
 
+@pytest.mark.parametrize("name", ["x.png", "x.jpg"])
+def test_a_file_that_broke_off_is_refused_before_anything_else_is_done(name, tmp_path):
+    path = tmp_path / name
+    draw = np.random.default_rng(0)
+    Image.fromarray(draw.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
+    assert check_image("case.x.image", str(path)) == (64, 64)
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(ConfigError, match="is not an image"):
+        check_image("case.x.image", str(path))
+
+
 # Loading
 
 

@@ -39,10 +39,7 @@ def image_path(image: str) -> Path:
 
 
 def check_image(where: str, image: str) -> tuple[int, int]:
-    """(width, height) of an image file that exists and opens, else a ConfigError.
-
-    Reads the header only.
-    """
+    """(width, height), upright, of an image file that exists and is whole, else a ConfigError."""
     from PIL import Image, UnidentifiedImageError
 
     if image == "???":
@@ -51,12 +48,22 @@ def check_image(where: str, image: str) -> tuple[int, int]:
     if not path.is_file():
         siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise ConfigError(f"{where}: no file {str(path)!r}{nearest(path.name, siblings)}")
+    stat = path.stat()
     try:
-        with Image.open(path) as opened:
-            width, height = opened.size
-            sideways = opened.getexif().get(ORIENTATION, 1) >= 5
+        return _upright_size(path, stat.st_mtime_ns, stat.st_size)
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
         raise ConfigError(f"{where}: {str(path)!r} is not an image ({error})") from None
+
+
+@functools.lru_cache(maxsize=256)
+def _upright_size(path: Path, mtime: int, size: int) -> tuple[int, int]:  # noqa: ARG001
+    """Checked once as long as the file keeps its time of change and its size."""
+    from PIL import Image
+
+    with Image.open(path) as opened:
+        opened.load()
+        width, height = opened.size
+        sideways = opened.getexif().get(ORIENTATION, 1) >= 5
     return (height, width) if sideways else (width, height)
 
 

@@ -6,6 +6,7 @@ Sizes are in pixels, ``shift`` is the flow shift of the time axis, ``boundary`` 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from dataclasses import dataclass
@@ -149,14 +150,22 @@ def fingerprint(source: str, revision: str | None) -> str:
     folder = weights_folder(source)
     if folder is None:
         return hashlib.sha256(f"{source}@{revision}".encode()).hexdigest()[:16]
-    digest = hashlib.sha256()
+    files = []
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         place = path.relative_to(folder)
-        if any(part.startswith(".") for part in place.parts):
-            continue
-        size = path.stat().st_size
-        digest.update(f"{place.as_posix()}:{size}:".encode())
-        with path.open("rb") as file:
+        if not any(part.startswith(".") for part in place.parts):
+            stat = path.stat()
+            files.append((place.as_posix(), stat.st_size, stat.st_mtime_ns))
+    return _content_digest(folder, tuple(files))
+
+
+@functools.lru_cache(maxsize=16)
+def _content_digest(folder: Path, files: tuple[tuple[str, int, int], ...]) -> str:
+    """Read again only where a name, a size or a time of change (``files``) is another."""
+    digest = hashlib.sha256()
+    for place, size, _ in files:
+        digest.update(f"{place}:{size}:".encode())
+        with (folder / place).open("rb") as file:
             digest.update(file.read(EDGE_BYTES))
             if size > EDGE_BYTES:
                 file.seek(max(EDGE_BYTES, size - EDGE_BYTES), os.SEEK_SET)

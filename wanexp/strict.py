@@ -7,6 +7,7 @@ misspelt key, the nearest valid one.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -39,7 +40,7 @@ def build(cls: type[T], tree: object, where: str) -> T:
                 f"{where}: unknown key {key!r}{nearest(str(key), fields)}"
                 f" (known: {', '.join(sorted(fields))})"
             )
-    hints = typing.get_type_hints(cls)
+    hints = _type_hints(cls)
     values = {}
     for name, field in fields.items():
         if name in tree:
@@ -47,6 +48,11 @@ def build(cls: type[T], tree: object, where: str) -> T:
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ConfigError(f"{where}: {name!r} is missing")
     return cls(**values)
+
+
+@functools.cache
+def _type_hints(cls: type) -> dict[str, object]:
+    return typing.get_type_hints(cls)
 
 
 def convert(hint: object, value: object, where: str) -> object:
