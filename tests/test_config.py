@@ -400,6 +400,15 @@ def test_weights_count_with_their_bytes_not_their_folder(tmp_path):
     assert digest(tree(model__source=str(one))) != before
 
 
+def test_a_lora_counts_with_its_bytes(tmp_path):
+    lora = tmp_path / "style.safetensors"
+    asked = tree(recipe__stages__refine__loras={str(lora): 1.0})
+    lora.write_bytes(b"weights")
+    before = digest(asked)
+    lora.write_bytes(b"retrained")
+    assert digest(asked) != before
+
+
 def test_a_digest_is_sixteen_hex_digits_and_the_same_in_every_process():
     asked = tree()
     code = (

@@ -153,6 +153,16 @@ def test_a_hidden_folder_above_the_weights_hides_nothing(tmp_path):
     assert fingerprint(str(folder), None) == fingerprint(str(weights(tmp_path / "w")), None)
 
 
+def test_a_loras_file_counts_with_its_bytes(tmp_path):
+    file = tmp_path / "style.safetensors"
+    file.write_bytes(b"before")
+    before = fingerprint(str(file), None)
+    (tmp_path / "other.safetensors").write_bytes(b"beside")
+    assert fingerprint(str(file), None) == before
+    file.write_bytes(b"retrained")
+    assert fingerprint(str(file), None) != before
+
+
 def test_a_hub_model_is_its_id_and_revision():
     asked = [("a/b", None), ("a/b", "main"), ("a/b", "abc"), ("a/c", None)]
     assert len({fingerprint(*pair) for pair in asked}) == 4

@@ -285,6 +285,7 @@ def trial_digest(trial: Trial, plan_key: object) -> str:
         "model": recipe.model.name,
         "weights": fingerprint(recipe.source, recipe.revision),
         "size": [recipe.width, recipe.height, recipe.frames, recipe.fps],
+        "loras": {path: fingerprint(path, None) for stage in recipe.stages for path in stage.loras},
         "plan": plan_key,
         "image": image_digest(image_path(case.image)),
         "crop": case.crop,

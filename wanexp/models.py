@@ -143,23 +143,36 @@ def weights_folder(source: str) -> Path | None:
 def fingerprint(source: str, revision: str | None) -> str:
     """Sixteen hex digits that change when the weights do.
 
-    A Hub model is its id and revision. A local file counts with its name, its size and the first
-    and last mebibyte: enough to notice other weights, and quick for tens of gigabytes. Hidden files
-    (``.git``, a downloader's ``.cache``) do not count.
+    ``source`` is a model's folder, a LoRA's file, or either of them on the Hub, which is its id and
+    revision. A local file counts with its name, its size and the first and last mebibyte: enough to
+    notice other weights, and quick for tens of gigabytes. Hidden files (``.git``, a downloader's
+    ``.cache``) do not count.
     """
+    file = Path(source).expanduser()
+    if file.is_file():
+        return _content_digest(file.parent, (_entry(file, file.parent),))
     folder = weights_folder(source)
     if folder is None:
         return hashlib.sha256(f"{source}@{revision}".encode()).hexdigest()[:16]
-    files = []
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        place = path.relative_to(folder)
-        if not any(part.startswith(".") for part in place.parts):
-            stat = path.stat()
-            files.append((place.as_posix(), stat.st_size, stat.st_mtime_ns))
-    return _content_digest(folder, tuple(files))
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    places = [path.relative_to(folder).parts for path in files]
+    return _content_digest(
+        folder,
+        tuple(
+            _entry(path, folder)
+            for path, parts in zip(files, places, strict=True)
+            if not any(part.startswith(".") for part in parts)
+        ),
+    )
 
 
-@functools.lru_cache(maxsize=16)
+def _entry(path: Path, folder: Path) -> tuple[str, int, int]:
+    """Name, size and time of change."""
+    stat = path.stat()
+    return path.relative_to(folder).as_posix(), stat.st_size, stat.st_mtime_ns
+
+
+@functools.lru_cache(maxsize=64)
 def _content_digest(folder: Path, files: tuple[tuple[str, int, int], ...]) -> str:
     """Read again only where a name, a size or a time of change (``files``) is another."""
     digest = hashlib.sha256()
