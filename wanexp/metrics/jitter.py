@@ -1,0 +1,92 @@
+"""A camera that shakes."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from wanexp.metrics.observation import Observation, Pair
+from wanexp.metrics.reading import Reading, padded, summed_up, undefined
+
+CELLS = 6
+"""The frame is cut into CELLS × CELLS parts whose shaking is compared."""
+
+APART = 2
+"""Only parts at least this many cells from each other are compared, in rows or in columns."""
+
+
+CellShifts = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Every part's shift, (CELLS², 2) px, and how far it is trusted, (CELLS²,)."""
+
+
+def jitter(observation: Observation) -> Reading:
+    """Deviation of the camera's place about a smooth path, in frame pixels per axis.
+
+    v_t is the shift of a robust similarity fit to the flow; its second difference j, the jerk of
+    the path, is 0 at constant speed and constant acceleration, and sqrt(mean |j|² / 2 / 20) is the
+    deviation of independent displacements of every frame (1, −3, 3, −1 squared sum to 20; 2 axes).
+
+    |j|² is not one shift's square but the product of distant parts' shifts: shaking is what they
+    have in common, while warping things and errors of the flow are each part's own. Series: the
+    root for each jerk, at the frame t whose frames t − 2 … t + 1 make it.
+    """
+    count = len(observation.frames)
+    if count < 4:
+        return undefined(f"jitter needs at least 4 frames, got {count}")
+    if observation.too_small:
+        return undefined(observation.too_small)
+    shifts = [_cell_shifts(observation, pair) for pair in observation.pairs]
+    powers = [_jerk_power(shifts[t : t + 3]) for t in range(count - 3)]
+    reading = summed_up(
+        padded(powers, 2, 1),
+        lambda defined: _deviation(float(defined.mean())),
+        possible=count - 3,
+        reason=observation.why_unfollowed,
+        extras={"valid_frac": observation.valid_share},
+    )
+    roots = [None if power is None else _deviation(power) for power in powers]
+    return dataclasses.replace(reading, per_frame=padded(roots, 2, 1))
+
+
+def _deviation(power: float) -> float:
+    """Jerk power, px², as the deviation that makes it; a product may fall below 0 by chance."""
+    return math.sqrt(max(power, 0.0) / 2 / 20)
+
+
+def _cell_shifts(observation: Observation, pair: Pair) -> CellShifts | None:
+    """Every part's shift without what the camera's zoom and turn add to it."""
+    if pair.camera is None:
+        return None
+    stride, trust = pair.camera.stride, pair.camera.trust
+    straight = (pair.match.forward - pair.camera.turning(*observation.grid))[::stride, ::stride]
+    size = (CELLS, CELLS)
+    mass = cv2.resize(trust, size, interpolation=cv2.INTER_AREA)
+    total = cv2.resize(straight * trust[..., None], size, interpolation=cv2.INTER_AREA)
+    shifts = total / np.maximum(mass, 1e-6)[..., None] * observation.per_px
+    return shifts.reshape(-1, 2).astype(np.float64), mass.ravel().astype(np.float64)
+
+
+def _jerk_power(three: list[CellShifts | None]) -> float | None:
+    """What distant parts' second differences of shift have in common, |j|² in px²."""
+    if any(shifts is None for shifts in three):
+        return None
+    (first, mass_1), (second, mass_2), (third, mass_3) = (s for s in three if s is not None)
+    jerk = third - 2 * second + first
+    mass = np.minimum(np.minimum(mass_1, mass_2), mass_3)
+    weight = np.outer(mass, mass) * _far_apart()
+    if weight.sum() > 0.01 * mass.sum() ** 2:
+        return float((weight * (jerk @ jerk.T)).sum() / weight.sum())
+    # All that can be followed is in one place: there is nothing to compare it with.
+    common = mass @ jerk / max(mass.sum(), 1e-12)
+    return float(common @ common)
+
+
+def _far_apart() -> NDArray[np.bool_]:
+    """Which parts may be compared, (CELLS², CELLS²)."""
+    row, column = np.divmod(np.arange(CELLS * CELLS), CELLS)
+    rows, columns = np.abs(row[:, None] - row), np.abs(column[:, None] - column)
+    return np.maximum(rows, columns) >= APART

@@ -1,0 +1,241 @@
+"""Everything that the metrics share about one video, each part worked out once, when first asked.
+
+Letters: T frames of H × W pixels; flow lives on a working grid of h × w pixels, at most
+WORKING_SIDE on its longer side. ``per_px`` is what one working pixel is worth in frame pixels,
+(x, y); boxes are (x0, y0, x1, y1) in frame pixels.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from wanexp.metrics import flow
+from wanexp.metrics.flow import Camera, Grey, Mask, Match, Plane
+from wanexp.metrics.retention import Retained, retained_in_frame
+
+Box = tuple[float, float, float, float]
+Frames = NDArray[np.uint8]
+
+LUMA = np.array([[0.2126, 0.7152, 0.0722]], np.float32)
+"""BT.709 luma of R, G, B, as a 1 × 3 matrix."""
+
+WORKING_SIDE = 512
+"""The longer side of the grid on which flow is estimated, px: it bounds time and memory."""
+
+LEAST_SHARE = 0.25
+"""Flow that fewer of its pixels than this agree with counts for nothing; by chance 14 % do."""
+
+LEAST_TEXTURE = 1.0
+"""Frames without at least 1 % of pixels of this texture, (levels/px)², have nothing to follow."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two neighbouring frames; exactly one of ``camera`` and ``reason`` is None."""
+
+    match: Match
+    camera: Camera | None
+    reason: str | None
+
+
+class Observation:
+    """One video beside its source image; ``measure`` checks what comes in.
+
+    Attributes:
+        frames: (T, H, W, 3) uint8 RGB.
+        source: (H, W, 3) uint8 RGB, already at the frames' size.
+        portrait: The source as it was given, in which a face is looked for.
+        fps: Frames per second.
+        face_box: Where the face is in the source, or None: it is looked for.
+        regions: Name → box of the parts of the source that are measured by themselves.
+    """
+
+    def __init__(
+        self,
+        *,
+        frames: Frames,
+        source: Frames,
+        portrait: Frames,
+        fps: float,
+        face_box: Box | None,
+        regions: Mapping[str, Box],
+    ) -> None:
+        self.frames = frames
+        self.source = source
+        self.portrait = portrait
+        self.fps = fps
+        self.face_box = face_box
+        self.regions = regions
+        self._retained: dict[Box | None, tuple[Retained, ...]] = {}
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)."""
+        return self.frames.shape[1], self.frames.shape[2]
+
+    @cached_property
+    def grid(self) -> tuple[int, int]:
+        """(h, w): the frames' size, or smaller so that the longer side is WORKING_SIDE.
+
+        Very long and narrow frames keep a shorter side that flow can still be estimated on.
+        """
+        longer, shorter = max(self.size), min(self.size)
+        shrink = min(1.0, max(WORKING_SIDE / longer, flow.MIN_SIDE / shorter))
+        return round(self.size[0] * shrink), round(self.size[1] * shrink)
+
+    @cached_property
+    def per_px(self) -> NDArray[np.float32]:
+        """Frame pixels in one working pixel, (x, y)."""
+        return np.array([self.size[1] / self.grid[1], self.size[0] / self.grid[0]], np.float32)
+
+    @cached_property
+    def lumas(self) -> tuple[Plane, ...]:
+        """The frames' luma on the working grid, T × (h, w), 0 … 255."""
+        return tuple(self._shrunk(luma(frame)) for frame in self.frames)
+
+    @cached_property
+    def too_small(self) -> str | None:
+        """Why no flow can be estimated in frames of this size, or None where it can."""
+        if min(self.grid) >= flow.MIN_SIDE:
+            return None
+        return f"frames of {self.size[1]}x{self.size[0]} are too small to follow motion in"
+
+    @cached_property
+    def repeats(self) -> tuple[bool, ...]:
+        """Whether frame t + 1 is the very same picture as frame t, T − 1 entries."""
+        return tuple(np.array_equal(a, b) for a, b in pairwise(self.frames))
+
+    @cached_property
+    def clipped(self) -> tuple[Mask, ...]:
+        """Pixels of each frame with a saturated channel in a tenth of the pixels about them.
+
+        Not in a single one: noise saturates some pixel in every neighbourhood of a bright picture.
+        """
+        saturated = ((frame.max(axis=-1) >= 254).astype(np.float32) for frame in self.frames)
+        return tuple(cv2.GaussianBlur(self._shrunk(one), (0, 0), 2.0) > 0.1 for one in saturated)
+
+    @cached_property
+    def why_unfollowed(self) -> str:
+        """What keeps most of the pairs without a camera from having one."""
+        whys = Counter(pair.reason for pair in self.pairs if pair.reason is not None)
+        return whys.most_common(1)[0][0] if whys else "too few pixels can be followed"
+
+    @cached_property
+    def pairs(self) -> tuple[Pair, ...]:
+        """All neighbouring frames, T − 1 entries; about 4 floats a working pixel and pair."""
+        return tuple(self._pair(t) for t in range(len(self.frames) - 1))
+
+    @cached_property
+    def valid_share(self) -> float:
+        """The mean share of pixels that can be followed from a frame into the next."""
+        return float(np.mean([pair.match.valid.mean() for pair in self.pairs]))
+
+    @cached_property
+    def sightings(self) -> tuple[Match, ...]:
+        """Where the source is in every frame: source → frame matches, T entries.
+
+        Each search starts from the place in the frame before, carried on by the pair's flow, so
+        that a long pan does not end in a search over half the image.
+        """
+        found: list[Match] = []
+        for t, frame in enumerate(self._greys):
+            if t > 0 and self.repeats[t - 1]:
+                found.append(found[-1])
+            else:
+                found.append(flow.match_unlike(self._grey_source, frame, self._expected(t, found)))
+        return tuple(found)
+
+    def retained(self, box: Box | None) -> tuple[Retained, ...]:
+        """What every frame keeps of the source's fine detail, in ``box`` or everywhere."""
+        if box not in self._retained:
+            source = luma(self.source)
+            self._retained[box] = tuple(
+                self._retained_in(source, luma(frame), sighting, box)
+                for frame, sighting in zip(self.frames, self.sightings, strict=True)
+            )
+        return self._retained[box]
+
+    def _retained_in(
+        self, source: Plane, frame: Plane, sighting: Match, box: Box | None
+    ) -> Retained:
+        height, width = self.size
+        moved = cv2.resize(sighting.backward, (width, height)) * self.per_px
+        x, y = flow.pixels(height, width)
+        mapping = np.stack([x, y], axis=-1) + moved
+        area = cv2.resize(sighting.valid_back.astype(np.float32), (width, height)) > 0.999
+        found = float(sighting.valid_back.mean())
+        if box is not None:
+            area &= _within(mapping, box)
+            found = float(sighting.valid[self._working_box(box)].mean())
+        return retained_in_frame(source, frame, mapping, area, found=found)
+
+    def _working_box(self, box: Box) -> tuple[slice, slice]:
+        """The rows and columns of the working grid that ``box`` covers, at least one of each."""
+        (height, width), (per_x, per_y) = self.grid, self.per_px
+        left = min(int(box[0] / per_x), width - 1)
+        top = min(int(box[1] / per_y), height - 1)
+        right, bottom = max(round(box[2] / per_x), left + 1), max(round(box[3] / per_y), top + 1)
+        return slice(top, bottom), slice(left, right)
+
+    @cached_property
+    def _greys(self) -> tuple[Grey, ...]:
+        """The lumas rounded to bytes, as the flow takes them."""
+        return tuple(_grey(plane) for plane in self.lumas)
+
+    @cached_property
+    def _grey_source(self) -> Grey:
+        return _grey(self._shrunk(luma(self.source)))
+
+    def _shrunk(self, plane: Plane) -> Plane:
+        height, width = self.grid
+        if plane.shape == self.grid:
+            return plane
+        small = cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA)
+        return np.asarray(small, np.float32)
+
+    def _expected(self, t: int, found: list[Match]) -> Match | None:
+        """Where the source should be in frame t, judged by the frame before."""
+        if t == 0 or self.pairs[t - 1].camera is None or found[-1].valid.mean() < LEAST_SHARE:
+            return None
+        last, step = found[-1], self.pairs[t - 1].match
+        return Match(
+            forward=last.forward + flow.carried(step.forward, last.forward),
+            backward=step.backward + flow.carried(last.backward, step.backward),
+            valid=last.valid,
+            valid_back=last.valid_back,
+        )
+
+    def _pair(self, t: int) -> Pair:
+        match = flow.match(self._greys[t], self._greys[t + 1])
+        detail = flow.texture(self._greys[t])
+        if self.repeats[t]:
+            return Pair(match=match, camera=flow.still_camera(*self.grid), reason=None)
+        if match.valid.mean() < LEAST_SHARE:
+            return Pair(match=match, camera=None, reason="neighbouring frames do not match")
+        textured = (detail > LEAST_TEXTURE).mean() >= 0.01
+        camera = flow.fit_camera(match.forward, match.valid, detail) if textured else None
+        reason = None if camera else "the frames have no texture to follow"
+        return Pair(match=match, camera=camera, reason=reason)
+
+
+def luma(image: Frames) -> Plane:
+    """BT.709 luma of an RGB image (H, W, 3), as (H, W) float32, 0 … 255."""
+    return np.asarray(cv2.transform(image.astype(np.float32), LUMA), np.float32)
+
+
+def _grey(plane: Plane) -> Grey:
+    return np.clip(np.rint(plane), 0, 255).astype(np.uint8)
+
+
+def _within(mapping: NDArray[np.float32], box: Box) -> Mask:
+    """The frame pixels whose place in the source lies in ``box``; a box holds whole pixels."""
+    x, y = mapping[..., 0] + 0.5, mapping[..., 1] + 0.5
+    return (x >= box[0]) & (x < box[2]) & (y >= box[1]) & (y < box[3])
