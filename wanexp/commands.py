@@ -19,7 +19,7 @@ from wanexp.runner import Tally, link_videos, open_study, run_trials, to_run
 from wanexp.show import show_arms, show_costs, show_plan
 from wanexp.strict import ConfigError
 from wanexp.study import PlannedTrial, distinct, plan_summary, plan_trials
-from wanexp.tracking import Tracking, tracking_from
+from wanexp.tracking import Tracking, TrackingError, tracking_from
 
 if TYPE_CHECKING:
     from wanexp.track import Summary, Tracker
@@ -62,7 +62,7 @@ def sweep_command(name: str, overrides: Sequence[str], *, limit: int | None, as_
 
 def sync_command(names: Sequence[str], overrides: Sequence[str]) -> int:
     """Mirrors every record on disk into MLflow; 1 where something could not be mirrored."""
-    from wanexp.track import TrackingError, sync
+    from wanexp.track import sync
 
     options, tracking = _settings(overrides)
     try:
@@ -80,6 +80,17 @@ def sync_command(names: Sequence[str], overrides: Sequence[str]) -> int:
         for problem in count.problems:
             console.print(f"[red]failed[/red] {problem}")
     return int(any(count.problems for count in counts.values()))
+
+
+def ui_command(overrides: Sequence[str], *, host: str, port: int) -> int:
+    """Serves MLflow's pages on the studies until Ctrl-C."""
+    from wanexp.track import run_ui
+
+    options, tracking = _settings(overrides)
+    try:
+        return run_ui(tracking, options.folder, host=host, port=port)
+    except TrackingError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _settings(overrides: Sequence[str]) -> tuple[Options, Tracking]:

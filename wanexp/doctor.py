@@ -252,10 +252,10 @@ def _disk(studies: Path) -> Check:
 
 
 def _mlflow(tree: dict[str, object], studies: Path) -> Check:
-    from wanexp.track import Tracking, reachable
-    from wanexp.strict import build
+    from wanexp.track import reachable
+    from wanexp.tracking import tracking_from
 
-    tracking = build(Tracking, tree.get("tracking"), "tracking")
+    tracking = tracking_from(tree)
     if not tracking.enabled:
         return Check(name="mlflow", state="note", detail="switched off (tracking=none)")
     problem = reachable(tracking, studies)
@@ -271,11 +271,12 @@ def _mlflow(tree: dict[str, object], studies: Path) -> Check:
 
 
 def _model(name: str, source: str, revision: str | None) -> Check:
-    from wanexp.backends.diffusers import check_source
+    from wanexp.backends.folder import check_folder, find_folder
     from wanexp.models import MODELS
 
     try:
-        check_source(MODELS[name], source, revision)
+        check_folder(find_folder(source, revision), MODELS[name], source, revision)
     except ConfigError as error:
-        return Check(name=f"model {name}", state="fail", detail=str(error), mend="see above")
+        mend = "the sentence says how; wan_mini ships with wanexp and needs nothing"
+        return Check(name=f"model {name}", state="fail", detail=str(error), mend=mend)
     return Check(name=f"model {name}", state="ok", detail=f"{source} is complete")

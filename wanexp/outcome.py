@@ -108,7 +108,9 @@ def write_media(outcome: Outcome, fps: int, options: Options, paths: TrialPaths)
     frames = outcome.videos[last.name]
     write_video(paths.video, frames, fps)
     write_image(paths.poster, poster(frames))
-    write_image(paths.contact_sheet, contact_sheet(frames))
+    # Enlarging adds bytes and shows nothing: a tile is as wide as the frame, at most 320 px.
+    sheet = contact_sheet(frames, tile_width=min(frames.shape[2], 320))
+    write_image(paths.contact_sheet, sheet)
     write_image(paths.source, outcome.source)
     for end in earlier:
         if end.name in outcome.videos:
