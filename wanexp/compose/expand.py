@@ -6,9 +6,18 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
+
+from omegaconf import DictConfig
 
 from wanexp.compose.folders import available, find
-from wanexp.compose.tree import compose_checked, hydra_session, parse_overrides, plain
+from wanexp.compose.tree import (
+    compose_checked,
+    compose_on,
+    hydra_session,
+    parse_overrides,
+    plain,
+)
 from wanexp.names import nearest
 from wanexp.strict import ConfigError
 
@@ -46,31 +55,51 @@ class Sweep:
     options: Mapping[str, object]
 
 
+TRIAL = ("model", "recipe", "case", "memory", "seed")
+"""What decides a trial, and so all that can be an axis."""
+
+
 def expand_sweep(name: str, overrides: Sequence[str] = ()) -> Sweep:
     """Every point of ``sweeps/NAME.yaml`` after the user's overrides.
 
     An override of an axis replaces the axis (``seed=0,1,2``, ``case=astronaut``); other
-    overrides hold for every arm, and an arm's own settings win over them.
+    overrides hold for every arm, and an arm's own settings win over them. Of two overrides of one
+    key the later holds.
 
     Raises:
-        ConfigError: Unknown sweep, key or group member, or a value that Hydra cannot read.
+        ConfigError: Unknown sweep, key or group member, a value that Hydra cannot read, an axis
+            without values, or an override that would change nothing.
     """
     path = find("sweeps", name)
     if path is None:
         names = available("sweeps")
         raise ConfigError(f"no sweep {name!r}{nearest(name, names)} (have: {', '.join(names)})")
+    try:
+        header = _header(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: expected text in UTF-8 ({error.reason})") from None
     with hydra_session():
-        return _expand(name, _header(path.read_text(encoding="utf-8")), list(overrides))
+        return _expand(name, header, last_words(overrides))
 
 
 def _expand(name: str, header: Mapping[str, str], overrides: list[str]) -> Sweep:
-    fixed, _ = _split(overrides)
-    base = [f"+sweeps={name}", *fixed]
+    for override in parse_overrides(overrides):
+        if override.key_or_group in ("sweeps", "study", "arm"):
+            raise ConfigError(
+                f"{override.key_or_group}: a sweep's file names its study and its arms"
+                " (studies=FOLDER keeps two runs of it apart)"
+            )
+    base = [f"+sweeps={name}", *split_overrides(overrides)[0]]
     composed = compose_checked(base, with_hydra=True)
-    options = plain(compose_checked(base))
-    cells = make_cells(
-        plain(composed.hydra.sweeper.params), plain(composed.hydra.sweeper.arms), overrides, options
-    )
+    options = plain(composed)
+    if "sweeps" in options:
+        raise ConfigError(f"sweeps/{name}.yaml: its first line must be '# @package _global_'")
+    sweeper = composed.hydra.sweeper
+    for key in sweeper:
+        if key not in ("_target_", "params", "arms"):
+            hint = nearest(str(key), ["params", "arms"])
+            raise ConfigError(f"sweeps/{name}.yaml: hydra.sweeper has no {key!r}{hint}")
+    cells = make_cells(sweeper.get("params") or {}, sweeper.get("arms") or {}, overrides, options)
     trees = _trees(base, cells, options)
     points = [
         Point(
@@ -94,12 +123,16 @@ def _expand(name: str, header: Mapping[str, str], overrides: list[str]) -> Sweep
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One point before composing: the overrides that make its arm, its case and its seed."""
+    """One point before composing: the overrides that make its arm, its case and its seed.
+
+    ``place`` has the overrides that make case and seed, where these are axes.
+    """
 
     arm: str
     overrides: tuple[str, ...]
     case: str
     seed: int
+    place: tuple[str, ...]
 
 
 def make_cells(
@@ -114,22 +147,41 @@ def make_cells(
     ``options`` the composed tree, whose case and seed hold where no axis names them.
     """
     axes = _axes(params, overrides)
-    case = options["case"]
-    own = str(case["name"]) if isinstance(case, Mapping) else "case"
-    cases, seeds = axes.pop("case", [own]), _seeds(axes.pop("seed", [str(options["seed"])]))
+    _check_arms(arms, axes, overrides)
+    cases, seeds = axes.pop("case", None), axes.pop("seed", None)
+    own = options.get("case")
+    own_case = str(own["name"]) if isinstance(own, Mapping) and "name" in own else "case"
+    own_seed = str(options.get("seed"))
     return [
-        Cell(arm=arm, overrides=texts, case=case, seed=seed)
-        for case in cases
-        for seed in seeds
+        Cell(
+            arm=arm,
+            overrides=texts,
+            case=_value(case),
+            seed=seed,
+            place=(*([case] if cases else []), *([f"seed={seed}"] if seeds else [])),
+        )
+        for case in cases or [f"case={own_case}"]
+        for seed in _seeds(seeds or [f"seed={own_seed}"])
         for arm, texts in _arms(arms or {"": []}, axes).items()
     ]
 
 
-def _split(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+def split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     """The overrides with one value, and those with several."""
     swept = [o.is_sweep_override() for o in parse_overrides(overrides)]
     pairs = list(zip(overrides, swept, strict=True))
     return [text for text, many in pairs if not many], [text for text, many in pairs if many]
+
+
+def last_words(overrides: Sequence[str]) -> list[str]:
+    """The overrides without those that a later one of the same key replaces."""
+    parsed = parse_overrides(overrides)
+    return list(
+        {
+            (o.key_or_group, o.package, o.is_delete()): text
+            for text, o in zip(overrides, parsed, strict=True)
+        }.values()
+    )
 
 
 def _header(text: str) -> dict[str, str]:
@@ -148,36 +200,85 @@ def _header(text: str) -> dict[str, str]:
 
 
 def _axes(params: Mapping[str, object], overrides: Sequence[str]) -> dict[str, list[str]]:
-    """Axis → its values as texts; what the user gave replaces what the sweep says."""
-    fixed, swept = _split(overrides)
+    """Axis → an override for each of its values; what the user gave replaces the sweep's."""
+    fixed, swept = split_overrides(overrides)
     held = {override.key_or_group for override in parse_overrides(fixed)}
-    texts = {key: f"{key}={value}" for key, value in params.items() if key not in held}
+    texts = {key: _axis_text(key, value) for key, value in params.items() if key not in held}
     texts |= {o.key_or_group: t for t, o in zip(swept, parse_overrides(swept), strict=True)}
     axes = {}
     for key, override in zip(texts, parse_overrides(list(texts.values())), strict=True):
+        root = re.split(r"[./@]", key.lstrip("/"))[0]
+        if root not in TRIAL:
+            raise ConfigError(
+                f"{key}: an axis belongs to one of {', '.join(TRIAL)}{nearest(root, TRIAL)}"
+            )
         if override.is_sweep_override() and not override.is_discrete_sweep():
             raise ConfigError(f"{key}: an interval has no list of values; use choice or range")
         many = override.is_sweep_override()
         values = override.sweep_string_iterator() if many else [override.get_value_element_as_str()]
-        axes[key] = list(values)
+        name = override.get_key_element()
+        axes[key] = list(dict.fromkeys(f"{name}={value}" for value in values))
+        if not axes[key]:
+            names = ", ".join(available(f"conf/{key}")) or "none"
+            raise ConfigError(f"{texts[key]}: no value at all (have: {names})")
     return axes
+
+
+def _axis_text(key: str, value: object) -> str:
+    if isinstance(value, Mapping | Sequence) and not isinstance(value, str):
+        raise ConfigError(
+            f"hydra.sweeper.params.{key}: expected the values with commas between them as one text"
+            f' ("0.4,0.5"), got {value}'
+        )
+    return f"{key}={'null' if value is None else value}"
+
+
+def _value(text: str) -> str:
+    return text.split("=", 1)[1]
+
+
+def _check_arms(
+    arms: Mapping[str, object], axes: Mapping[str, list[str]], overrides: Sequence[str]
+) -> None:
+    """Arms that set what an axis or every trial sets would not mean what they say."""
+    fixed, _ = split_overrides(overrides)
+    every = {o.key_or_group: text for text, o in zip(fixed, parse_overrides(fixed), strict=True)}
+    for name, own in arms.items():
+        if not isinstance(own, Sequence) or isinstance(own, str):
+            raise ConfigError(f"arms.{name}: expected a list of overrides, got {own!r}")
+        keys = set()
+        for override in parse_overrides([str(text) for text in own]):
+            key = override.key_or_group
+            keys.add(key)
+            if override.is_sweep_override():
+                raise ConfigError(
+                    f"arms.{name}: {override.input_line} has several values; an arm has one of"
+                    " each, the grid (params) has axes"
+                )
+            if key in ("case", "seed"):
+                raise ConfigError(f"arms.{name}: {key} is the whole sweep's, not one arm's")
+            if key in axes:
+                raise ConfigError(f"{key}: arm {name} sets it, so it cannot be an axis as well")
+        every = {key: text for key, text in every.items() if key in keys}
+    if arms and every:
+        raise ConfigError(
+            f"{next(iter(every.values()))}: every arm sets it itself, so this would change nothing"
+        )
 
 
 def _arms(named: Mapping[str, object], axes: Mapping[str, list[str]]) -> dict[str, tuple[str, ...]]:
     """Named arms × grid values → arm name → the overrides that make it."""
     arms: dict[str, tuple[str, ...]] = {}
     for name, own in named.items():
-        if not isinstance(own, Sequence) or isinstance(own, str):
-            raise ConfigError(f"arms.{name}: expected a list of overrides, got {own!r}")
-        for values in itertools.product(*axes.values()):
-            cell = [f"{key}={value}" for key, value in zip(axes, values, strict=True)]
+        for cell in itertools.product(*axes.values()):
             label = ",".join([name] * bool(name) + [_short(text) for text in cell])
-            arms[label or "default"] = (*map(str, own), *cell)
+            arms[label or "default"] = (*map(str, cast("Sequence[object]", own)), *cell)
     return arms
 
 
 def _short(text: str) -> str:
     """``recipe.stages.refine.denoise=0.4`` → ``refine.denoise=0.4``; a recipe is its name."""
+    text = text.lstrip("+")
     for prefix in ("recipe.stages.", "recipe.", "recipe="):
         text = text.removeprefix(prefix)
     return text
@@ -185,9 +286,10 @@ def _short(text: str) -> str:
 
 def _seeds(texts: Sequence[str]) -> list[int]:
     try:
-        return list(dict.fromkeys(int(text) for text in texts))
+        return list(dict.fromkeys(int(_value(text)) for text in texts))
     except ValueError:
-        raise ConfigError(f"seed: expected whole numbers, got {', '.join(texts)}") from None
+        given = ", ".join(map(_value, texts))
+        raise ConfigError(f"seed: expected whole numbers, got {given}") from None
 
 
 def _trees(
@@ -198,23 +300,26 @@ def _trees(
     Arms and cases are composed once each and put together, which is what keeps a wide sweep
     quick to plan; only arms that change the case itself are composed case by case.
     """
-    rest = [text for text in base if not text.startswith("case=")]
-    named = dict.fromkeys(cell.case for cell in cells)
-    own = options["case"]
-    case_trees = {
-        case: own
-        if isinstance(own, Mapping) and own.get("name") == case
-        else plain(compose_checked([*rest, f"case={case}"]))["case"]
-        for case in named
+    places = {cell.case: [text for text in cell.place if _is_case(text)] for cell in cells}
+    cases = {
+        case: plain(compose_checked([*base, *place]))["case"] if place else options.get("case")
+        for case, place in places.items()
     }
+    arms = {cell.arm: cell.overrides for cell in cells}
+    whole: dict[tuple[str, ...], DictConfig] = {}
     trees = {}
-    for arm, texts in {cell.arm: cell.overrides for cell in cells}.items():
-        keys = {override.key_or_group for override in parse_overrides(texts)}
-        kept = [t for t in rest if parse_overrides([t])[0].key_or_group not in keys]
-        if any(key.split(".")[0] == "case" for key in keys):
-            for case in named:
-                trees[arm, case] = plain(compose_checked([*kept, f"case={case}", *texts]))
-        else:
-            tree = plain(compose_checked([*kept, *texts]))
-            trees |= {(arm, case): {**tree, "case": case_trees[case]} for case in named}
+    for arm, texts in arms.items():
+        try:
+            if any(_is_case(text) for text in texts):
+                for case, place in places.items():
+                    trees[arm, case] = plain(compose_checked([*base, *place, *texts]))
+            else:
+                tree = plain(compose_on(whole, base, texts))
+                trees |= {(arm, case): {**tree, "case": cases[case]} for case in cases}
+        except ConfigError as error:
+            raise ConfigError(f"arm {arm}: {error}" if len(arms) > 1 else str(error)) from None
     return trees
+
+
+def _is_case(text: str) -> bool:
+    return re.match(r"[+~]*case[.=@]", text) is not None

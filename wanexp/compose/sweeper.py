@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from wanexp.compose.expand import make_cells
+from wanexp.compose.expand import last_words, make_cells, split_overrides
 from wanexp.compose.tree import parse_overrides, plain
+
+TARGET = "hydra_plugins.wanexp.StudySweeper"
+"""What ``conf/hydra/sweeper/wanexp.yaml`` calls the sweeper."""
 
 
 class StudySweeper(Sweeper):
@@ -36,18 +40,12 @@ class StudySweeper(Sweeper):
         """Launches one job a cell, in an order that shares cases and seeds."""
         if self.launcher is None or self.config is None:
             raise RuntimeError("Hydra calls setup() before sweep()")
-        swept = {o.key_or_group for o in parse_overrides(arguments) if o.is_sweep_override()}
-        fixed = [
-            text
-            for text, override in zip(arguments, parse_overrides(arguments), strict=True)
-            if override.key_or_group not in swept | {"case", "seed"}
-        ]
-        options = {key: self.config[key] for key in ("case", "seed")}
-        cells = make_cells(dict(self.params), dict(self.arms), arguments, plain_options(options))
-        jobs = [
-            [*fixed, *cell.overrides, f"case={cell.case}", f"seed={cell.seed}", _arm(cell.arm)]
-            for cell in cells
-        ]
+        arguments = last_words(arguments)
+        fixed, _ = split_overrides(arguments)
+        options = {key: self.config[key] for key in ("case", "seed") if key in self.config}
+        cells = make_cells(self.params or {}, self.arms or {}, arguments, plain_options(options))
+        study = _study(self.config, fixed)
+        jobs = [[*fixed, *study, *cell.overrides, *cell.place, _arm(cell.arm)] for cell in cells]
         return self.launcher.launch(jobs, initial_job_idx=0)
 
 
@@ -56,10 +54,22 @@ def plain_options(options: Mapping[str, object]) -> dict[str, object]:
     return {k: plain(v) if isinstance(v, DictConfig) else v for k, v in options.items()}
 
 
+def _study(config: DictConfig, fixed: Sequence[str]) -> list[str]:
+    """A sweep is a study of its own name, where the user gives no other."""
+    name = config.hydra.runtime.choices.get("sweeps")
+    given = any(override.key_or_group == "study" for override in parse_overrides(fixed))
+    return [] if name is None or given else [f"study={name}"]
+
+
 def _arm(name: str) -> str:
-    return f"arm='{name}'"
+    return f"arm={QuotedString(text=name, quote=Quote.single).with_quotes()}"
 
 
 def register() -> None:
-    """Makes the sweeper known to Hydra."""
+    """Makes the sweeper known to Hydra.
+
+    Hydra instantiates a sweeper only by a name in its plugin package, so it gets one there. A real
+    plugin package would do so too, and would meddle with every Hydra application on the machine.
+    """
     Plugins.instance().register(StudySweeper)
+    Plugins.instance().class_name_to_class[TARGET] = StudySweeper
