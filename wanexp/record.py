@@ -132,6 +132,13 @@ class StudyPaths:
         return [self.trial(name) for name in names]
 
 
+def studies_in(folder: Path) -> dict[str, StudyPaths]:
+    """The studies of a folder by name; what holds no trials is none."""
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    studies = [StudyPaths(root) for root in found if (root / "trials").is_dir()]
+    return {study.name: study for study in studies}
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrialRecord:
     """All that is known of one trial.

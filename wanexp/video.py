@@ -161,6 +161,19 @@ def shrink(image: np.ndarray, width: int) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
 
 
+def spread(frames: np.ndarray, count: int, width: int) -> dict[int, np.ndarray]:
+    """By number, ``count`` frames over the video (first and last among them), shrunk."""
+    return {index: shrink(frames[index], width) for index in sheet_indices(len(frames), count)}
+
+
+def read_image(path: Path) -> np.ndarray:
+    """(H, W, 3) uint8 of an image file, transparency laid on black."""
+    from PIL import Image
+
+    with Image.open(path) as opened:
+        return _on_black(opened)
+
+
 def write_image(path: Path, image: np.ndarray) -> None:
     """Write (H, W, 3) uint8 as what the ending says: ``.png`` is exact, ``.jpg`` is small."""
     from PIL import Image
