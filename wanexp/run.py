@@ -24,6 +24,8 @@ from wanexp.record import StudyPaths, TrialRecord
 from wanexp.recording import is_completed, recording, trial_tree, utc_now
 from wanexp.seeds import stage_seed
 from wanexp.study import PlannedTrial
+from wanexp.track import prepare
+from wanexp.tracking import tracking_from
 
 
 def run_trial(
@@ -144,7 +146,9 @@ def run_tree(tree: Mapping[str, object]) -> TrialRecord | None:
     if is_completed(study.trial(planned.digest)):
         print(f"{planned.digest}: finished before, nothing to do")
         return None
+    tracker = prepare(tracking_from(tree), study)
     record = run_trial(planned, study, options)
+    tracker.mirror(study.trial(planned.digest))
     print(f"{planned.digest}: {study.trial(planned.digest).video}")
     return record
 
