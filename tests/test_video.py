@@ -15,9 +15,11 @@ from wanexp.video import (
     Video,
     contact_sheet,
     poster,
+    read_image,
     read_video,
     sheet_indices,
     shrink,
+    spread,
     write_image,
     write_video,
 )
@@ -264,6 +266,14 @@ def test_sheet_indices_span_the_video():
     assert all(len(set(sheet_indices(n, 12))) == 12 for n in range(12, 200))
 
 
+def test_frames_are_spread_over_the_video_by_number():
+    frames = photograph(9)
+    some = spread(frames, 3, 64)
+    assert list(some) == [0, 4, 8]
+    assert np.array_equal(some[4], shrink(frames[4], 64))
+    assert list(spread(frames[:2], 3, 64)) == [0, 1]
+
+
 def test_a_contact_sheet_holds_the_frames_in_reading_order():
     frames = np.zeros((6, 30, 40, 3), np.uint8)
     frames[..., 1] = (40 * np.arange(6))[:, None, None]
@@ -287,5 +297,6 @@ def test_images_are_written_as_their_ending_says(tmp_path):
     write_image(tmp_path / "i.jpg", image)
     assert np.array_equal(np.asarray(Image.open(tmp_path / "i.png")), image)
     assert psnr(np.asarray(Image.open(tmp_path / "i.jpg")), image) > 32
+    assert np.array_equal(read_image(tmp_path / "i.png"), image)
     assert shrink(image, 64).shape == (48, 64, 3)
     assert shrink(image, 9999) is image

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import logging
 import os
 import time
@@ -57,6 +58,7 @@ WRITER = "wanexp.writer"
 KIND = "wanexp.kind"
 DIGEST = "wanexp.digest"
 
+TABLE = {"path": "arms.json", "type": "table"}
 PAUSE = 60
 """Seconds without another attempt after MLflow failed."""
 
@@ -421,10 +423,9 @@ def _summarise(client: MlflowClient, experiment: str, study: str, summary: Summa
     tags = {KIND: "summary", "wanexp.study": study}
     run = found[0] if found else client.create_run(experiment, tags=tags, run_name="summary")
     run_id = run.info.run_id
-    if found:  # log_table would append to what is there
-        client.log_text(run_id, summary.split(), "arms.json")
-    else:
-        client.log_table(run_id, {k: list(v) for k, v in summary.table.items()}, "arms.json")
+    # As log_table does, which would append to the table that is there.
+    client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps([TABLE]))
+    client.log_text(run_id, summary.split(), TABLE["path"])
     client.log_text(run_id, summary.text, "summary.md")
     client.set_tag(run_id, "mlflow.note.content", summary.text[: rows.LONGEST_TAG])
     for path in summary.files:
