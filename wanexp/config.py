@@ -280,20 +280,36 @@ def trial_digest(trial: Trial, plan_key: object) -> str:
 
     ``plan_key`` is the explicit plan (``Plan.key()``): two recipes with equal plans are one trial.
     """
-    recipe, case = trial.recipe, trial.case
-    content = {
+    return digest(
+        {**recipe_content(trial, plan_key), **case_content(trial.case), "seed": trial.seed}
+    )
+
+
+def recipe_content(trial: Trial, plan_key: object) -> dict[str, object]:
+    """All that decides a trial's video but its case and seed."""
+    recipe = trial.recipe
+    return {
         "model": recipe.model.name,
         "weights": fingerprint(recipe.source, recipe.revision),
         "size": [recipe.width, recipe.height, recipe.frames, recipe.fps],
         "loras": {path: fingerprint(path, None) for stage in recipe.stages for path in stage.loras},
         "plan": plan_key,
+        "memory": {key: value for key, value in vars(trial.memory).items() if key in BITS},
+    }
+
+
+def case_content(case: Case) -> dict[str, object]:
+    """All of a case that decides a video or its measurements: the picture, not its file's name."""
+    return {
         "image": image_digest(image_path(case.image)),
         "crop": case.crop,
         "prompts": [case.prompt, case.negative_prompt],
         "boxes": [case.face_box, dict(case.regions)],
-        "seed": trial.seed,
-        "memory": {k: v for k, v in vars(trial.memory).items() if k in BITS},
     }
+
+
+def digest(content: object) -> str:
+    """Sixteen hex digits of plain values."""
     text = json.dumps(content, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from wanexp.compose import Sweep
-from wanexp.config import BITS, Trial, trial_digest, trial_from
+from wanexp.config import (
+    BITS,
+    Trial,
+    case_content,
+    digest,
+    recipe_content,
+    trial_digest,
+    trial_from,
+)
 from wanexp.plan import Plan, make_plan
 from wanexp.strict import ConfigError
 
@@ -57,8 +64,11 @@ def plan_trials(sweep: Sweep) -> list[PlannedTrial]:
 
 
 def distinct(trials: Sequence[PlannedTrial]) -> list[PlannedTrial]:
-    """The trials without those that another one already is: equal plans are one experiment."""
-    return list({planned.digest: planned for planned in reversed(trials)}.values())[::-1]
+    """The trials without those that an earlier one already is: equal plans are one experiment."""
+    found: dict[str, PlannedTrial] = {}
+    for planned in trials:
+        found.setdefault(planned.digest, planned)
+    return list(found.values())
 
 
 def shared_model_calls(trials: Sequence[PlannedTrial]) -> int:
@@ -74,13 +84,13 @@ def shared_model_calls(trials: Sequence[PlannedTrial]) -> int:
 
 def _root(planned: PlannedTrial) -> dict[str, object]:
     """All that decides the first stage but the stage itself."""
-    recipe, case, memory = planned.trial.recipe, planned.trial.case, vars(planned.trial.memory)
+    recipe, case = planned.trial.recipe, case_content(planned.trial.case)
     return {
+        **{key: case[key] for key in ("image", "crop", "prompts")},
         "weights": [recipe.model.name, recipe.source, recipe.revision],
         "size": [recipe.width, recipe.height, recipe.frames],
-        "case": [case.image, case.crop, case.prompt, case.negative_prompt],
         "seed": planned.seed,
-        "memory": {key: memory[key] for key in BITS},
+        "memory": [getattr(planned.trial.memory, key) for key in BITS],
     }
 
 
@@ -109,26 +119,30 @@ def study_tree(
 ) -> dict[str, object]:
     """The study file: the question, its arms and its trials, those of earlier runs kept.
 
-    ``before`` is the study file as it stands; empty for a new study. Rows of an arm that has
-    come to mean another plan go: their videos stay on disk, but they no longer answer this
+    ``before`` is the study file as it stands; empty for a new study. Rows of an arm or a case that
+    has come to mean something else go: their videos stay on disk, but they no longer answer this
     question.
     """
     rows = [{"arm": t.arm, "case": t.case, "seed": t.seed, "digest": t.digest} for t in trials]
-    plans = {t.arm: plan_digest(t.plan) for t in trials}
+    recipes = {t.arm: digest(recipe_content(t.trial, t.plan.key())) for t in trials}
+    cases = {t.case: digest(case_content(t.trial.case)) for t in trials}
     arms = {
-        arm: {"overrides": list(texts), "plan": plans[arm]} for arm, texts in sweep.arms.items()
+        arm: {"overrides": list(texts), "recipe": recipes[arm]} for arm, texts in sweep.arms.items()
     }
+    old_arms, old_cases = _mapping(before.get("arms")), _mapping(before.get("cases"))
     kept_arms = {
         arm: entry
-        for arm, entry in _mapping(before.get("arms")).items()
-        if arm not in arms or entry == arms[arm]
+        for arm, entry in old_arms.items()
+        if arm not in arms or _mapping(entry).get("recipe") == recipes[arm]
     }
     places = {_place(row) for row in rows}
     earlier = before.get("trials")
     kept_rows = [
         row
         for row in (earlier if isinstance(earlier, list) else [])
-        if row["arm"] in kept_arms and _place(row) not in places
+        if row["arm"] in kept_arms
+        and cases.get(row["case"], old_cases.get(row["case"])) == old_cases.get(row["case"])
+        and _place(row) not in places
     ]
     return {
         "schema": 1,
@@ -136,13 +150,9 @@ def study_tree(
         "header": dict(sweep.header),
         "protocol": sweep.options.get("protocol"),
         "arms": {**kept_arms, **arms},
+        "cases": {**old_cases, **cases},
         "trials": kept_rows + rows,
     }
-
-
-def plan_digest(plan: Plan) -> str:
-    """Sixteen hex digits of an explicit plan."""
-    return hashlib.sha256(json.dumps(plan.key(), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _place(row: Mapping[str, object]) -> tuple[object, object, object]:
