@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from wanexp.names import lookup
 from wanexp.strict import ConfigError, build
 
 
@@ -52,10 +53,14 @@ def options_from(tree: Mapping[str, object]) -> Options:
     """The run's options out of a composed tree; keys that nobody reads are errors.
 
     Raises:
-        ConfigError: With the key and the nearest known one.
+        ConfigError: With the key, or the metric that does not exist, and the nearest known one.
     """
     rest = {key: value for key, value in tree.items() if key not in TRIAL_KEYS + OTHER_KEYS}
-    return build(Options, rest, "the configuration")
+    options = build(Options, rest, "the configuration")
+    for name in options.metrics or ():
+        if not name.startswith("detail:"):  # of a region; each case has its own
+            _check_metric("metrics", name)
+    return options
 
 
 def protocol_from(tree: Mapping[str, object]) -> Protocol:
@@ -64,12 +69,15 @@ def protocol_from(tree: Mapping[str, object]) -> Protocol:
     Raises:
         ConfigError: For a metric that does not exist.
     """
-    from wanexp.metrics import METRICS
-    from wanexp.names import lookup
-
     protocol = build(Protocol, tree.get("protocol"), "protocol")
-    try:
-        lookup("metric", METRICS, protocol.primary)
-    except KeyError as error:
-        raise ConfigError(f"protocol.primary: {error.args[0]}") from None
+    _check_metric("protocol.primary", protocol.primary)
     return protocol
+
+
+def _check_metric(where: str, name: str) -> None:
+    from wanexp.metrics import METRICS
+
+    try:
+        lookup("metric", METRICS, name)
+    except KeyError as error:
+        raise ConfigError(f"{where}: {error.args[0]}") from None

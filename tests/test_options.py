@@ -1,0 +1,91 @@
+"""How to run: options and protocol, with every key read by somebody."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wanexp.compose import compose_tree
+from wanexp.options import Options, Protocol, options_from, protocol_from
+from wanexp.strict import ConfigError
+
+
+def message(tree: dict[str, object]) -> str:
+    with pytest.raises(ConfigError) as error:
+        options_from(tree)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_the_shipped_configuration_is_read_to_the_last_key():
+    tree = compose_tree()
+    assert options_from(tree) == Options()
+    assert protocol_from(tree).name == "quick"
+
+
+def test_what_decides_the_trial_is_somebody_elses():
+    trial = dict.fromkeys(("model", "recipe", "case", "memory", "seed", "study", "arm"), "x")
+    assert options_from({**trial, "protocol": 1, "tracking": 2}) == Options()
+
+
+def test_a_key_that_nobody_reads_is_told_the_nearest():
+    assert message({"measure_stage": True}).startswith(
+        "the configuration: unknown key 'measure_stage'; did you mean 'measure_stages'? (known:"
+    )
+    assert message({"foo": 1}).startswith("the configuration: unknown key 'foo' (known: ")
+
+
+@pytest.mark.parametrize(
+    ("tree", "expected"),
+    [
+        ({"measure_stages": 1}, "the configuration.measure_stages: expected true or false, got 1"),
+        (
+            {"keep_latents": "no"},
+            "the configuration.keep_latents: expected true or false, got 'no'",
+        ),
+        ({"studies": None}, "the configuration.studies: expected text, got None"),
+        ({"metrics": "flicker"}, "the configuration.metrics: expected a list, got 'flicker'"),
+        ({"metrics": [1]}, "the configuration.metrics[0]: expected text, got 1"),
+        ({"metrics": ["flickr"]}, "metrics: no metric named 'flickr'; did you mean 'flicker'? (ha"),
+    ],
+)
+def test_a_wrong_option_is_refused(tree, expected):
+    assert message(tree).startswith(expected)
+
+
+def test_metrics_may_be_chosen_regions_of_a_case_included():
+    options = options_from({"metrics": ["flicker", "detail", "detail:logo"]})
+    assert options.metrics == ("flicker", "detail", "detail:logo")
+    assert options_from({"metrics": []}).metrics == ()
+    assert options_from({"metrics": None}).metrics is None
+
+
+def test_the_studies_folder_is_absolute_wherever_the_run_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert Options().folder == tmp_path / "studies"
+    assert Options(studies="a/../b").folder == tmp_path / "a" / ".." / "b"
+    assert Options(studies="~/b").folder == tmp_path / "home" / "b"
+    assert Options(studies="/b").folder == Path("/b")
+
+
+def test_a_protocol_names_its_primary_metric():
+    tree: dict[str, object] = {"protocol": {"name": "mine", "primary": "motion", "why": "so"}}
+    assert protocol_from(tree) == Protocol(name="mine", primary="motion", why="so")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "expected"),
+    [
+        (None, "protocol: expected a mapping, got None"),
+        ({"name": "mine"}, "protocol: 'primary' is missing"),
+        ({"name": "m", "primary": "detial"}, "protocol.primary: no metric named 'detial'; did you"),
+        ({"name": "m", "primary": None}, "protocol.primary: expected text, got None"),
+        ({"name": "m", "primary": "motion", "seeds": 3}, "protocol: unknown key 'seeds' (known: "),
+    ],
+)
+def test_a_wrong_protocol_is_refused(protocol, expected):
+    with pytest.raises(ConfigError) as error:
+        protocol_from({"protocol": protocol})
+    assert str(error.value).startswith(expected)
