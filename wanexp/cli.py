@@ -28,13 +28,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Somebody closed our output (head, less); nothing is wrong, and nothing can be printed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # rich's own way of saying so
+            return 0
+        raise
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line, with overrides wherever they stand, before or after options."""
     parser = make_parser()
     options, rest = parser.parse_known_args(arguments)
-    strangers = [text for text in rest if text.startswith("-") or "=" not in text]
+    strangers = [t for t in rest if t.startswith("-") or not ("=" in t or t.startswith("~"))]
     if strangers or (rest and "overrides" not in options):
         parser.error(f"unrecognized arguments: {' '.join(strangers or rest)}")
     options.overrides = [*options.overrides, *rest]
