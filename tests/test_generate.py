@@ -5,7 +5,6 @@ import inspect
 import json
 import pickle
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -20,7 +19,7 @@ from wanexp.config import Memory, recipe_from
 from wanexp.generate import StageEnd, generate, take_over
 from wanexp.images import load_source
 from wanexp.models import MODELS
-from wanexp.noise import initial_noise
+from wanexp.noise import initial_noise, noise_source
 from wanexp.plan import Plan, make_plan
 from wanexp.samplers import SAMPLERS
 from wanexp.schedules import sigmas
@@ -208,28 +207,16 @@ def test_uni_pc_is_divided_by_what_it_leaves_clean(backend, conditioning) -> Non
     torch.testing.assert_close(run(plan, conditioning, backend)[-1].latent, stopped / 0.999)
 
 
-def test_an_sde_stage_is_noised_at_1_and_steps_from_just_below(conditioning) -> None:
-    plan = plan_of({"only": {"sampler": "dpmpp_2m_sde", "steps": 4, "cfg": 2.0}})
-    (stage,) = plan.stages
+def test_an_sde_stage_is_noised_at_1_and_steps_from_just_below(backend, conditioning) -> None:
+    """Its Brownian path begins at 1 too."""
+    plan = plan_of({"only": {"sampler": "dpmpp_2m_sde", "steps": 4, "cfg": 2.0, "expert": "high"}})
+    (stage,), seed = plan.stages, stage_seed(3, 0)
     assert stage.sigma_start == 1 > stage.sigmas[0]
-    watched = Watched(folder=GOLDEN, model=MODELS["wan22_i2v_a14b"], memory=CPU)
-    run(plan, conditioning, watched)
-    assert torch.equal(watched.seen[0], initial_noise(SHAPE, stage_seed(3, 0)))
-
-
-class Watched(DiffusersBackend):
-    """A backend that keeps what its denoisers are asked about."""
-
-    seen: ClassVar[list[Tensor]] = []
-
-    def denoiser(self, conditioning, *, expert, cfg, loras=()):
-        denoise = super().denoiser(conditioning, expert=expert, cfg=cfg, loras=loras)
-
-        def watched(x: Tensor, sigma: float) -> Tensor:
-            self.seen.append(x.clone())
-            return denoise(x, sigma)
-
-        return watched
+    noise = initial_noise(SHAPE, seed)
+    draw_noise = noise_source("dpmpp_2m_sde", noise, seed, (1.0, *stage.sigmas[1:]))
+    denoise = backend.denoiser(conditioning, expert="high", cfg=2.0)
+    expected = SAMPLERS["dpmpp_2m_sde"](denoise, noise, stage.sigmas, draw_noise)
+    assert torch.equal(run(plan, conditioning, backend)[-1].latent, expected)
 
 
 def test_a_bridge_raises_a_latent_to_a_higher_level() -> None:

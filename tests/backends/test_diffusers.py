@@ -155,7 +155,8 @@ def test_a_case_is_encoded_and_decoded_with_the_bits_of_diffusers(
 
 
 @pytest.mark.parametrize(
-    "text", [PROMPT, "", " a\n\tb  c ", "caf&eacute; &amp;lt;", "â€œquotedâ€\x9d"]
+    "text",
+    [PROMPT, "", " a\n\tb  c ", "caf&eacute; &amp;lt;", "<i> &amp;amp; b", "â€œquotedâ€\x9d"],
 )
 def test_prompts_are_cleaned_as_diffusers_cleans_them(text) -> None:
     assert clean_prompt(text) == prompt_clean(text)

@@ -29,8 +29,7 @@ from transformers import AutoTokenizer, UMT5EncoderModel
 from wanexp.backends import Conditioning
 from wanexp.backends.folder import (
     EXPERT_FOLDERS,
-    check_folder,
-    find_folder,
+    check_source,
     find_lora,
     parameter_shapes,
 )
@@ -60,8 +59,7 @@ def open_backend(recipe: Recipe, memory: Memory) -> DiffusersBackend:
     """
     if memory.device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(f"memory.device: {memory.device} is asked, but PyTorch sees no CUDA here")
-    folder = find_folder(recipe.source, recipe.revision)
-    check_folder(folder, recipe.model, recipe.source, recipe.revision)
+    folder = check_source(recipe.model, recipe.source, recipe.revision)
     check_attention(memory.attention)
     return DiffusersBackend(folder=folder, model=recipe.model, memory=memory)
 

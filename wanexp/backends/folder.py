@@ -26,6 +26,17 @@ PIPELINES = {
 HUB_FILE = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)/(?P<file>.+\.safetensors)")
 
 
+def check_source(model: Model, source: str, revision: str | None = None) -> Path:
+    """The folder of a model's weights, found on this machine and checked against its facts.
+
+    Raises:
+        ConfigError: One sentence: not here, incomplete, or another model's.
+    """
+    folder = find_folder(source, revision)
+    check_folder(folder, model, source, revision)
+    return folder
+
+
 def find_folder(source: str, revision: str | None) -> Path:
     """The folder of ``source``: itself, or where the Hub's client has downloaded it to.
 
