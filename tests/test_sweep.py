@@ -1,16 +1,20 @@
 """Whole sweeps on wan-mini, through the command line, as a user runs them (a few steps each)."""
 
+import contextlib
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from wanexp.cli import main
 from wanexp.record import StudyPaths, read_record, read_study
 from wanexp.video import read_video
 
@@ -37,20 +41,13 @@ hydra:
 CALLS = 2 * 2 + 1
 
 
-def wanexp(folder, *arguments, timeout=400):
-    return subprocess.run(
-        [sys.executable, "-m", "wanexp.cli", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
-
-
-def sweep(folder, *overrides):
-    run = wanexp(folder, "sweep", "tiny", "tracking=none", *overrides, "--json")
-    return run, json.loads(run.stdout.splitlines()[-1]) if run.stdout.strip() else {}
+def sweep(folder, *arguments, name="tiny"):
+    """Runs the verb in this process, which has torch loaded already: (status, result, talk)."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.chdir(folder), redirect_stdout(out), redirect_stderr(err):
+        status = main(["sweep", name, "tracking=none", *arguments, "--json"])
+    last = out.getvalue().strip().splitlines()[-1:]
+    return status, json.loads(last[0]) if last else {}, err.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +56,8 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("user")
     (folder / "sweeps").mkdir()
     (folder / "sweeps" / "tiny.yaml").write_text(SWEEP)
-    run, result = sweep(folder)
-    assert run.returncode == 0, run.stderr
+    status, result, talk = sweep(folder)
+    assert status == 0, talk
     assert result == {
         "study": str(folder / "studies" / "tiny"),
         "trials": 4,
@@ -84,7 +81,12 @@ def test_every_trial_has_a_whole_folder(study):
         paths = study.trial(record.digest)
         frames, fps = read_video(paths.video)
         assert frames.shape == (17, 128, 128, 3) and fps == 12
-        for file in (paths.poster, paths.contact_sheet, paths.source, paths.stage_video("establish")):
+        for file in (
+            paths.poster,
+            paths.contact_sheet,
+            paths.source,
+            paths.stage_video("establish"),
+        ):
             assert file.stat().st_size > 0
         assert record.model_calls == CALLS == record.plan["model_calls"]
         assert set(record.timings) == {"encode", "sample", "decode", "measure", "write"}
@@ -114,50 +116,51 @@ def _picture(path):
 
 def test_a_second_run_does_nothing_and_says_so(folder, study):
     before = {p: p.stat().st_mtime_ns for p in study.trials.rglob("record.json")}
-    run, result = sweep(folder)
-    assert run.returncode == 0 and "nothing" in run.stderr
+    status, result, talk = sweep(folder)
+    assert status == 0 and "nothing to do" in talk
     assert result["skipped"] == 4 and result["model_calls_executed"] == 0
     assert before == {p: p.stat().st_mtime_ns for p in study.trials.rglob("record.json")}
 
 
 def test_adding_a_seed_runs_the_difference(folder):
-    run, result = sweep(folder, "seed=0,1,2")
-    assert run.returncode == 0, run.stderr
+    status, result, talk = sweep(folder, "seed=0,1,2")
+    assert status == 0, talk
     assert (result["completed"], result["skipped"]) == (2, 4)
     assert result["model_calls_executed"] == 2 * CALLS
 
 
 def test_a_limit_leaves_the_rest_for_later(folder):
-    run = wanexp(folder, "sweep", "tiny", "tracking=none", "seed=7,8", "--limit", "1", "--json")
-    result = json.loads(run.stdout.splitlines()[-1])
+    _, result, _ = sweep(folder, "--limit", "1", "seed=7,8")
     assert (result["completed"], result["skipped"], result["trials"]) == (1, 3, 4)
 
 
 def test_a_failing_trial_is_recorded_and_the_others_run(folder):
-    broken = SWEEP.replace("      half: [", "      broken: [memory.device=cuda]\n      half: [")
-    (folder / "sweeps" / "broken.yaml").write_text(broken)
-    run = wanexp(folder, "sweep", "broken", "tracking=none", "seed=0", "--json")
-    result = json.loads(run.stdout.splitlines()[-1])
-    assert run.returncode == 1
+    arm = "broken: [recipe.stages.refine.denoise=0.3, memory.device=cuda]"
+    (folder / "sweeps" / "broken.yaml").write_text(
+        SWEEP.replace("      half: [", f"      {arm}\n      half: [")
+    )
+    status, result, talk = sweep(folder, "seed=0", name="broken")
+    assert status == 1
     assert (result["completed"], result["failed"], result["trials"]) == (2, 1, 3)
     records = {r.arm: r for r in read_study(StudyPaths(Path(result["study"]))).records}
     assert records["broken"].state == "failed" and records["broken"].error["traceback"]
-    assert run.stderr.count(records["broken"].error["message"].splitlines()[0][:40]) >= 2
+    assert talk.count(records["broken"].error["message"].splitlines()[0][:40]) >= 2
 
 
+@pytest.mark.slow
 def test_the_same_trial_alone_gives_the_same_bits(folder, study):
-    """After three others in one process, and alone in a process of its own."""
+    """After others in one process, and alone in a process of its own."""
     records = {(r.arm, r.trial["seed"]): r for r in read_study(study).records}
-    run = wanexp(
-        folder, "sweep", "tiny", "tracking=none", "seed=1", "studies=alone", "--limit", "1"
-    )
-    assert run.returncode == 0, run.stderr
+    run = start(folder, "seed=1", "studies=alone", "--limit", "1")
+    run.communicate(timeout=300)
+    assert run.returncode == 0
     alone = read_study(StudyPaths(folder / "alone" / "tiny")).records[0]
     together = records[alone.arm, 1]
     assert alone.digest == together.digest
     assert alone.measurements == together.measurements and alone.series == together.series
 
 
+@pytest.mark.slow
 def test_a_single_run_is_a_plain_hydra_application(folder):
     run = subprocess.run(
         [
@@ -176,21 +179,31 @@ def test_a_single_run_is_a_plain_hydra_application(folder):
     assert [r.state for r in records] == ["completed"] and records[0].model_calls == 2
 
 
-@pytest.mark.slow
-def test_kill_costs_at_most_the_trial_in_flight(folder):
-    start = [sys.executable, "-m", "wanexp.cli", "sweep", "tiny", "tracking=none", "studies=killed"]
-    process = subprocess.Popen(start, cwd=folder, start_new_session=True)
-    trials = folder / "killed" / "tiny" / "trials"
+def start(folder, *arguments):
+    """The verb in a process of its own."""
+    command = [sys.executable, "-m", "wanexp.cli", "sweep", "tiny", "tracking=none", *arguments]
+    return subprocess.Popen(
+        command, cwd=folder, start_new_session=True, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for_a_record(trials):
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline and not list(trials.glob("*/record.json")):
-        time.sleep(0.1)
-    time.sleep(1.5)
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_kill_costs_at_most_the_trial_in_flight(folder):
+    process = start(folder, "studies=killed")
+    trials = folder / "killed" / "tiny" / "trials"
+    wait_for_a_record(trials)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     done = {p: p.stat().st_mtime_ns for p in trials.glob("*/record.json")}
     assert 1 <= len(done) < 4
-    run, result = sweep(folder, "studies=killed")
-    assert run.returncode == 0 and result["completed"] == 4 - len(done)
+    status, result, _ = sweep(folder, "studies=killed")
+    assert status == 0 and result["completed"] == 4 - len(done)
     assert {p: p.stat().st_mtime_ns for p in done} == done
     assert not list(trials.glob(".partial*"))
     assert all(read_record(p).state == "completed" for p in trials.glob("*/record.json"))
@@ -198,12 +211,9 @@ def test_kill_costs_at_most_the_trial_in_flight(folder):
 
 @pytest.mark.slow
 def test_ctrl_c_stops_with_one_sentence(folder):
-    start = [sys.executable, "-m", "wanexp.cli", "sweep", "tiny", "tracking=none", "studies=stopped"]
-    process = subprocess.Popen(start, cwd=folder, stderr=subprocess.PIPE, text=True)
+    process = start(folder, "studies=stopped")
     trials = folder / "stopped" / "tiny" / "trials"
-    deadline = time.monotonic() + 200
-    while time.monotonic() < deadline and not list(trials.glob("*/record.json")):
-        time.sleep(0.1)
+    wait_for_a_record(trials)
     process.send_signal(signal.SIGINT)
     stderr = process.communicate(timeout=60)[1]
     assert process.returncode == 130
