@@ -130,6 +130,33 @@ def test_a_faithful_video_keeps_all_detail_whatever_the_camera_does(scene):
         assert found.value == pytest.approx(1.0, abs=0.035), camera
 
 
+def drawn_back(scene, scales, size=128):
+    """A camera whose pixel covers this many of the photograph's, and averages them."""
+    image = photograph(scene, 1)
+    y, x = np.mgrid[0:size, 0:size].astype(np.float32) - (size - 1) / 2
+    frames = np.empty((len(scales), size, size, 3), np.uint8)
+    for frame, scale in zip(frames, scales, strict=True):
+        averaged = cv2.GaussianBlur(image, (0, 0), 0.5 * np.sqrt(scale**2 - 0.99))
+        at_x, at_y = x * scale + image.shape[1] / 2, y * scale + image.shape[0] / 2
+        shown = cv2.remap(
+            averaged, at_x.astype(np.float32), at_y.astype(np.float32), cv2.INTER_CUBIC
+        )
+        frame[:] = np.rint(255 * shown.clip(0, 1))
+    return frames
+
+
+def test_drawing_back_is_compared_at_the_frames_pixels():
+    frames = drawn_back("astronaut", np.geomspace(1.4, 2.0, 9))
+    assert entries(detail(frames, frames[0])["detail"])[-1] > 0.92
+
+
+def test_coming_closer_is_compared_at_the_sources_pixels():
+    frames = clip("coffee", count=13, zoom=1.03)
+    found = detail(frames, frames[0], ("detail", "detail_incoherence"))
+    assert number(found["detail"]) > 0.95
+    assert number(found["detail_incoherence"]) < 0.125
+
+
 def test_a_blurred_video_is_found_in_the_source_and_has_lost_its_detail():
     source = clip("coffee", count=1)[0]
     found = detail(clip("coffee", count=5, blur=4.0), source)["detail"]

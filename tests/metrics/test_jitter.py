@@ -55,6 +55,17 @@ def test_judder_is_jitter():
     assert jitter(held) > 0.4
 
 
+@pytest.mark.parametrize("part", ["zoom", "turn"])
+def test_a_zoom_and_a_turn_that_shake_are_not_jitter_and_do_not_hide_it(part):
+    y, x = np.mgrid[0:128, 0:128] - 63.5
+    field = np.stack([x, y] if part == "zoom" else [-y, x], axis=-1)
+    swim = 0.02 * np.random.default_rng(8).standard_normal(13)[:, None, None, None] * field
+    shake = 0.5 * shaking(3, 13)
+    assert jitter(clip("coffee", count=13, swim=swim)) < 0.05
+    both = jitter(clip("coffee", count=13, swim=swim, shake=shake))
+    assert both == pytest.approx(realised_jitter(shake), rel=0.05)
+
+
 def test_shaking_is_found_behind_swimming():
     shake = 0.5 * shaking(3)
     swim = 0.5 * swimming(3, reach=7.0)

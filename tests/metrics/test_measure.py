@@ -221,6 +221,20 @@ def test_a_white_or_black_picture_that_changes_has_no_flicker_to_measure():
     assert "black nor clipped" in why(measure(255 - frames, frames[0], FPS, ["flicker"])["flicker"])
 
 
+def test_going_black_is_no_flicker_that_can_be_measured():
+    frames = np.zeros((6, 64, 64, 3), np.uint8)
+    frames[::2] = 120
+    assert "black nor clipped" in why(measure(frames, frames[0], FPS, ["flicker"])["flicker"])
+
+
+def test_faint_grain_on_one_colour_is_no_texture_to_follow():
+    grain = np.random.default_rng(0).integers(-1, 2, (96, 96, 1))
+    frames = np.stack([np.roll(120 + grain, t, axis=1) for t in range(5)]).repeat(3, -1)
+    found = measure(frames.astype(np.uint8), frames[0].astype(np.uint8), FPS, list(TEMPORAL))
+    for name in ("jitter", "warp", "motion"):
+        assert "no texture to follow" in why(found[name])
+
+
 def test_pictures_that_have_nothing_to_do_with_each_other_have_no_numbers():
     frames = np.random.default_rng(0).integers(0, 256, (6, 96, 96, 3), dtype=np.uint8)
     found = measure(frames, frames[0], FPS)
@@ -259,7 +273,9 @@ def test_another_picture_as_the_source_has_no_detail(video):
     assert found["flicker"].value is not None
 
 
-@pytest.mark.parametrize("size", [(1, 1), (8, 8), (8, 300), (16, 16), (20, 128), (16, 640)])
+@pytest.mark.parametrize(
+    "size", [(1, 1), (8, 8), (8, 300), (14, 64), (16, 16), (20, 128), (16, 640)]
+)
 def test_frames_of_any_size_have_numbers_or_reasons(video, size):
     height, width = size
     frames = np.stack([cv2.resize(f, (width, height), interpolation=cv2.INTER_AREA) for f in video])
@@ -293,6 +309,8 @@ def test_a_larger_source_and_its_boxes_are_resized_to_the_frames(video, readings
     for name in ("detail", "face_detail", "detail:logo"):
         assert found[name].value == pytest.approx(readings[name].value, abs=0.05)
     assert found["face_detail"].extras["face_px"] == 52
+    searched = measure(video, large, FPS, ["face_detail"])["face_detail"]
+    assert searched.extras["face_px"] == pytest.approx(50, abs=6)
 
 
 def test_frames_larger_than_the_working_grid_read_the_same_in_their_own_pixels():

@@ -111,7 +111,7 @@ def check_linearity(scene, form: Format):
 # What the strongest fault of another kind may move a metric by, in parts of its own strongest.
 COUPLED = {
     ("flicker", "noise"): 0.08,  # noise of 20 levels is brightness too
-    ("jitter", "swim"): 0.3,  # swimming moves the whole frame a little too
+    ("jitter", "swim"): 0.35,  # swimming moves the whole frame a little too
     ("warp", "noise"): 0.15,  # noise is an error of the flow
     ("detail", "noise"): 0.06,
 }

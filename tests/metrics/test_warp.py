@@ -32,6 +32,14 @@ def test_steady_bending_is_not_warping():
     assert warp(clip("coffee", count=9, swim=shaking_bend)) > 10 * steady
 
 
+def test_steady_bending_is_followed_when_the_camera_pans():
+    y, x = np.mgrid[0:128, 0:128].astype(float)
+    waves = [np.sin(2 * np.pi * (x + 10.0 * t) / 32) for t in range(6)]
+    swim = np.stack([np.stack([0 * y, 0.5 * t * wave], -1) for t, wave in enumerate(waves)])
+    frames = clip("motorcycle", count=6, pan=(10.0, 0.0), swim=swim, at=(200, 100))
+    assert warp(frames) < 0.03  # looked at in one place, the waves would read 0.126
+
+
 def test_an_alternating_bend_gives_the_computed_value():
     swim = 0.5 * bend(8, power=0.0) * np.where(np.arange(8) % 2, 1, -1)[:, None, None, None]
     # A frame's displacement is ±0.5·sin on each axis: |second difference|² = 4 (sin² y + sin² x),
