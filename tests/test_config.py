@@ -291,7 +291,12 @@ def digest(asked: Mapping[str, object]) -> str:
 
 MATTERS: list[Tree] = [
     {"seed": 1},
-    {"model__name": "wan22_i2v_a14b", "model__source": "wan-mini"},
+    {
+        "model__name": "wan22_i2v_a14b",  # the same weights and numbers, read as another model's
+        "model__source": "wan-mini",
+        "recipe__shift": MODELS["wan_mini"].shift,
+        "recipe__fps": MODELS["wan_mini"].fps,
+    },
     {"recipe__width": 80},
     {"recipe__height": 64},
     {"recipe__frames": 13},

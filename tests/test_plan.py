@@ -303,8 +303,10 @@ def test_samplers_that_drop_a_level_share_a_split_only_with_themselves():
         tuple(stage_sigmas("simple", 9, 5.0)[:2]),
         tuple(stage_sigmas("simple", 8, 5.0)[:2]),
     )
-    assert sum(stage.steps for stage in mixed.stages) == 8
-    assert sum(stage.steps for stage in alone.stages) == 8
+    other = plan({"sampler": "uni_pc", "sigma_end": 0.6}, {"sampler": "euler"}, steps=8)
+    assert other.stages[0].sigmas == mixed.stages[0].sigmas
+    for made in (alone, mixed, other):
+        assert sum(stage.steps for stage in made.stages) == 8
 
 
 @pytest.mark.parametrize(
@@ -336,6 +338,17 @@ def test_the_last_stage_of_a_split_may_have_its_own_schedule():
     assert_sound(made)
     levels = interval_sigmas("karras", 6, 5.0, start=made.stages[0].sigma_end, end=0.0)
     np.testing.assert_array_equal(made.stages[1].sigmas, levels)
+
+
+@pytest.mark.parametrize("sampler", DROPPING)
+def test_a_last_stage_of_its_own_leaves_out_its_last_level_but_one(sampler):
+    own: Settings = {"steps": 6, "sampler": sampler}
+    last = plan({"sigma_end": 0.8}, own, steps=20).stages[1]
+    longer = interval_sigmas("simple", 7, 5.0, start=last.sigma_start, end=0.0)
+    assert last.sigmas == (*longer[:6], 0)
+    between = plan({"sigma_end": 0.8}, {**own, "sigma_end": 0.3}, {}, steps=20).stages[1]
+    whole = interval_sigmas("simple", 6, 5.0, start=between.sigma_start, end=0.3)
+    assert between.sigmas == tuple(whole)
 
 
 def test_a_first_stage_with_its_own_settings_ends_exactly_where_it_is_asked():

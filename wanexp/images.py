@@ -87,8 +87,8 @@ def frame_window(
     """
     x0, y0, x1, y1 = crop or (0, 0, *size)
     scale = min((x1 - x0) / width, (y1 - y0) / height)
+    w, h = width * scale, height * scale
     # Rounding may give a hair more than there is, which resampling would refuse.
-    w, h = min(width * scale, x1 - x0), min(height * scale, y1 - y0)
     left, top = max((x0 + x1 - w) / 2, x0), max((y0 + y1 - h) / 2, y0)
     return left, top, min(left + w, x1), min(top + h, y1)
 

@@ -85,7 +85,7 @@ def _expert_warnings(recipe: Recipe, stage: PlannedStage) -> list[str]:
         if who == model.experts[0]
     ]
     above = officially.count(model.experts[0])
-    if stage.scheduler in STEEP and above and stage.sigma_start >= model.boundary:
+    if stage.scheduler in STEEP and above:
         found.append(
             f"{stage.name}: {stage.scheduler} makes {above} of its {len(stage.experts)}"
             f" evaluations at or above sigma {model.boundary:g}, where motion is decided"
