@@ -42,7 +42,7 @@ class Format(TypedDict, total=False):
 
 
 QUICK = ("coffee", "motorcycle")
-COUNT = 9
+COUNT = 8
 REACH = 7.0
 """Swimming is alike over this distance, px of a frame of 128: 14 in one of 256."""
 

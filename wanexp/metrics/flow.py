@@ -30,8 +30,8 @@ FIT_ROUNDS = 12
 PATCH = 8
 """The side of DIS's patches, px."""
 
-UNLIKE_SCALES = (2, 0)
-"""The scales, from coarse to fine, at which images of unlike sharpness are matched."""
+COARSE = 2
+"""The scale, 1/2^COARSE of the size, at which a blurred image still matches a sharp one."""
 
 TEXTURE = 4.0
 """Squared gradient, (grey levels/px)², at which a pixel has half a say in the camera fit."""
@@ -81,7 +81,7 @@ def estimate(first: Grey, second: Grey, start: Flow | None = None, finest: int =
     """The flow from ``first`` to ``second``, both (h, w) with sides of at least MIN_SIDE.
 
     DIS at its medium preset with three changes, each measured on clips of known motion. The finest
-    scale is the full one, which halves the error and doubles the response to small warps. The
+    scale is the full one, not half of it: that halves what clean clips read as warp and jitter. The
     refinement compares gradients but not brightness: brightness made it explain 1-4 % of an
     exposure change away as motion. And the patches lie 5 px apart rather than 3, for speed.
     ``start`` is a guess, needed where things moved by more than about a quarter of the image;
@@ -107,9 +107,10 @@ def _coarsest(height: int, width: int) -> int:
     return max(0, min(by_reach, int(math.log2(min(height, width) / PATCH))))
 
 
-def match(first: Grey, second: Grey) -> Match:
-    """Two images that are about equally sharp, such as neighbouring frames."""
-    forward, backward = estimate(first, second), estimate(second, first)
+def match(first: Grey, second: Grey, start: Match | None = None, finest: int = 0) -> Match:
+    """The flow both ways between two images; ``start`` and ``finest`` as in ``estimate``."""
+    forward = estimate(first, second, start.forward if start else None, finest)
+    backward = estimate(second, first, start.backward if start else None, finest)
     return Match(
         forward=forward,
         backward=backward,
@@ -121,24 +122,19 @@ def match(first: Grey, second: Grey) -> Match:
 def match_unlike(first: Grey, second: Grey, start: Match | None) -> Match:
     """Two images of which one may be blurred; ``start`` is a guess.
 
-    Every pixel has the flow of the finest scale that is consistent there: a blurred picture matches
-    a sharp one only at coarse scales, and were its pixels left out as lost, blur would hide itself.
+    Pixels without a consistent flow at the finest scale have a coarse one: a blurred picture
+    matches a sharp one only there, and were its pixels left out as lost, blur would hide itself.
     """
     if np.array_equal(first, second):
         return match(first, second)
-    guess = (None, None) if start is None else (start.forward, start.backward)
-    found: Match | None = None
-    for finest in UNLIKE_SCALES:
-        forward = estimate(first, second, guess[0], finest)
-        backward = estimate(second, first, guess[1], finest)
-        valid, valid_back = consistent(forward, backward), consistent(backward, forward)
-        if found is not None:
-            forward = np.where(valid[..., None], forward, found.forward)
-            backward = np.where(valid_back[..., None], backward, found.backward)
-            valid, valid_back = valid | found.valid, valid_back | found.valid_back
-        found = Match(forward=forward, backward=backward, valid=valid, valid_back=valid_back)
-    assert found is not None
-    return found
+    coarse = match(first, second, start, finest=COARSE)
+    fine = match(first, second, start)
+    return Match(
+        forward=np.where(fine.valid[..., None], fine.forward, coarse.forward),
+        backward=np.where(fine.valid_back[..., None], fine.backward, coarse.backward),
+        valid=fine.valid | coarse.valid,
+        valid_back=fine.valid_back | coarse.valid_back,
+    )
 
 
 def carried(values: NDArray, flow: Flow) -> NDArray:
