@@ -272,6 +272,32 @@ def test_a_released_backend_loads_again(tiny_a14b) -> None:
     assert torch.equal(backend.encode_text("a"), before)
 
 
+def test_offloading_changes_no_bit(tiny_a14b, picture) -> None:
+    recipe = euler("wan22_i2v_a14b", tiny_a14b, [3.0, 2.0], width=64, height=64, frames=9)
+    results = []
+    for offload in ("none", "model"):
+        backend = open_backend(recipe, Memory(device="cpu", offload=offload))
+        conditioning = encode(backend, picture, PROMPT, NEGATIVE, 9)
+        *_, end = generate(make_plan(recipe), conditioning, [1, 2], backend)
+        results.append(backend.decode(end.latent))
+    assert np.array_equal(*results)
+
+
+def test_the_vae_saves_memory_where_it_is_told_to(tiny_a14b) -> None:
+    recipe = euler("wan22_i2v_a14b", tiny_a14b, [2.0], width=64, height=64, frames=9)
+    thrifty = open_backend(recipe, Memory(device="cpu", vae_tiling=True, vae_slicing=True))
+    vae, plain = (part(b, "vae", AutoencoderKLWan) for b in (thrifty, open_backend(recipe, CPU)))
+    assert (vae.use_tiling, vae.use_slicing) == (True, True)
+    assert (plain.use_tiling, plain.use_slicing) == (False, False)
+
+
+def test_a_card_that_is_not_there_is_refused(tiny_a14b, monkeypatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    recipe = euler("wan22_i2v_a14b", tiny_a14b, [2.0], width=64, height=64, frames=9)
+    with pytest.raises(ConfigError, match="PyTorch sees no CUDA"):
+        open_backend(recipe, Memory(device="cuda"))
+
+
 @pytest.mark.gpu
 def test_offloading_keeps_one_part_on_the_card_and_changes_no_bit(tiny_a14b, picture) -> None:
     recipe = euler("wan22_i2v_a14b", tiny_a14b, [3.0, 2.0], width=64, height=64, frames=9)

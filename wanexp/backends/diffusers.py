@@ -9,6 +9,7 @@ Axes: C channels, F latent frames, h w latent cells; T H W 3 for frames. Latents
 
 from __future__ import annotations
 
+import functools
 import html
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from diffusers.utils import logging as diffusers_logging
 from torch import Tensor, nn
-from transformers import AutoTokenizer, UMT5EncoderModel
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, UMT5EncoderModel
 
 from wanexp.backends import Conditioning
 from wanexp.backends.folder import (
@@ -130,8 +131,7 @@ class DiffusersBackend:
 
         Source: as diffusers' ``WanImageToVideoPipeline`` prepares its prompts.
         """
-        tokenizer = AutoTokenizer.from_pretrained(self._folder / "tokenizer")
-        tokens = tokenizer(
+        tokens = self._tokenizer(
             [clean_prompt(text)],
             padding="max_length",
             max_length=self._model.max_tokens,
@@ -210,6 +210,10 @@ class DiffusersBackend:
         self._at_work = None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+    @functools.cached_property
+    def _tokenizer(self) -> PreTrainedTokenizerBase:
+        return AutoTokenizer.from_pretrained(self._folder / "tokenizer")
 
     @torch.no_grad()
     def _call(
