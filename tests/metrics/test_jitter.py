@@ -3,7 +3,7 @@ import pytest
 
 from tests.metrics.clips import clip, entries, number, realised_jitter, shaking, swimming
 from wanexp.metrics import measure
-from wanexp.metrics.jitter import APART, CELLS, _far_apart, _jerk_power
+from wanexp.metrics.jitter import APART, CELLS, Jerk, _far_apart, _jerk, deviation
 
 FPS = 16.0
 
@@ -73,15 +73,27 @@ def test_shaking_is_found_behind_swimming():
     assert read == pytest.approx(realised_jitter(shake), rel=0.1)
 
 
+def test_swimming_that_shares_nothing_still_reads_as_movement():
+    found = jitter(clip("coffee", count=9, swim=swimming(1, 9)))
+    assert 0.0 < found < 0.25
+
+
+def test_a_jerk_that_parts_share_less_than_none_of_counts_a_hundredth():
+    jerks = [Jerk(whole=4.0, shared=-3.0), Jerk(whole=4.0, shared=1.0)]
+    assert deviation(jerks) == pytest.approx(np.sqrt(0.04 / 40))
+    assert deviation([Jerk(whole=4.0, shared=1.0)]) == pytest.approx(np.sqrt(1 / 40))
+
+
 def test_parts_that_shake_each_by_itself_are_not_a_shaking_camera():
     rng = np.random.default_rng(0)
     mass = np.ones(CELLS**2)
-    powers = [
-        _jerk_power([(rng.standard_normal((CELLS**2, 2)), mass) for _ in range(3)])
-        for _ in range(200)
-    ]
+    shared = []
+    for _ in range(200):
+        jerk = _jerk([(rng.standard_normal((CELLS**2, 2)), mass) for _ in range(3)])
+        assert jerk is not None
+        shared.append(jerk.shared)
     # Each part's own jerk has a power of 2 axes x 6.
-    assert abs(np.mean([p for p in powers if p is not None])) < 0.02 * 12
+    assert abs(np.mean(shared)) < 0.02 * 12
 
 
 def test_a_shift_of_all_parts_counts_in_full_whatever_their_weights():
@@ -89,8 +101,9 @@ def test_a_shift_of_all_parts_counts_in_full_whatever_their_weights():
     still = np.zeros((CELLS**2, 2))
     moved = np.full((CELLS**2, 2), (0.3, -0.4))
     masses = rng.uniform(0.1, 1.0, (3, CELLS**2))
-    shifts = list(zip((still, moved, still), masses, strict=True))
-    assert _jerk_power(list(shifts)) == pytest.approx(4 * 0.25)
+    jerk = _jerk(list(zip((still, moved, still), masses, strict=True)))
+    assert jerk is not None
+    assert (jerk.shared, jerk.whole) == pytest.approx((1.0, 1.0))
 
 
 def test_texture_in_one_place_alone_is_still_measured():
@@ -98,8 +111,10 @@ def test_texture_in_one_place_alone_is_still_measured():
     mass[7] = 1.0
     moved = np.full((CELLS**2, 2), (0.3, -0.4))
     shifts = [(0 * moved, mass), (moved, mass), (0 * moved, mass)]
-    assert _jerk_power(list(shifts)) == pytest.approx(4 * 0.25)
-    assert _jerk_power([None, *shifts[1:]]) is None
+    jerk = _jerk(shifts)
+    assert jerk is not None
+    assert jerk.shared == pytest.approx(1.0)
+    assert _jerk([None, *shifts[1:]]) is None
 
 
 def test_only_parts_with_another_between_them_are_compared():

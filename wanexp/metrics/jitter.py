@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from wanexp.metrics.observation import Observation, Pair
-from wanexp.metrics.reading import Reading, padded, summed_up, undefined
+from wanexp.metrics.reading import Reading, mean, padded, summed_up, undefined
 
 CELLS = 6
 """The frame is cut into CELLS × CELLS parts whose shaking is compared."""
@@ -19,8 +21,23 @@ APART = 2
 """Only parts at least this many cells from each other are compared, in rows or in columns."""
 
 
+LEAST_SHARED = 0.01
+"""The least part of a jerk's power that counts as shared: by chance parts may share less than none,
+and a video that moves at all must not read as still, or ratios to it would be infinite."""
+
 CellShifts = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Every part's shift, (CELLS², 2) px, and how far it is trusted, (CELLS²,)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Jerk:
+    """Power |j|², px², of one second difference of shift.
+
+    ``whole`` is the power of the frame's mean shift, ``shared`` what distant parts agree on.
+    """
+
+    whole: float
+    shared: float
 
 
 def jitter(observation: Observation) -> Reading:
@@ -40,21 +57,24 @@ def jitter(observation: Observation) -> Reading:
     if observation.too_small:
         return undefined(observation.too_small)
     shifts = [_cell_shifts(observation, pair) for pair in observation.pairs]
-    powers = [_jerk_power(shifts[t : t + 3]) for t in range(count - 3)]
+    jerks = [_jerk(shifts[t : t + 3]) for t in range(count - 3)]
     reading = summed_up(
-        padded(powers, 2, 1),
-        lambda defined: _deviation(float(defined.mean())),
+        padded([None if jerk is None else deviation([jerk]) for jerk in jerks], 2, 1),
+        mean,
         possible=count - 3,
         reason=observation.why_unfollowed,
         extras={"valid_frac": observation.valid_share},
     )
-    roots = [None if power is None else _deviation(power) for power in powers]
-    return dataclasses.replace(reading, per_frame=padded(roots, 2, 1))
+    if reading.value is None:
+        return reading
+    return dataclasses.replace(reading, value=deviation([j for j in jerks if j is not None]))
 
 
-def _deviation(power: float) -> float:
-    """Jerk power, px², as the deviation that makes it; a product may fall below 0 by chance."""
-    return math.sqrt(max(power, 0.0) / 2 / 20)
+def deviation(jerks: Sequence[Jerk]) -> float:
+    """The deviation of displacements, px, that makes jerks of this mean power."""
+    shared = float(np.mean([jerk.shared for jerk in jerks]))
+    whole = float(np.mean([jerk.whole for jerk in jerks]))
+    return math.sqrt(max(shared, LEAST_SHARED * whole) / 2 / 20)
 
 
 def _cell_shifts(observation: Observation, pair: Pair) -> CellShifts | None:
@@ -70,19 +90,21 @@ def _cell_shifts(observation: Observation, pair: Pair) -> CellShifts | None:
     return shifts.reshape(-1, 2).astype(np.float64), mass.ravel().astype(np.float64)
 
 
-def _jerk_power(three: list[CellShifts | None]) -> float | None:
-    """What distant parts' second differences of shift have in common, |j|² in px²."""
-    if any(shifts is None for shifts in three):
+def _jerk(three: Sequence[CellShifts | None]) -> Jerk | None:
+    """The second difference of three neighbouring flows' shifts."""
+    known = [shifts for shifts in three if shifts is not None]
+    if len(known) < 3:
         return None
-    (first, mass_1), (second, mass_2), (third, mass_3) = (s for s in three if s is not None)
+    (first, mass_1), (second, mass_2), (third, mass_3) = known
     jerk = third - 2 * second + first
     mass = np.minimum(np.minimum(mass_1, mass_2), mass_3)
+    mean_jerk = mass @ jerk / max(mass.sum(), 1e-12)
+    whole = float(mean_jerk @ mean_jerk)
     weight = np.outer(mass, mass) * _far_apart()
-    if weight.sum() > 0.01 * mass.sum() ** 2:
-        return float((weight * (jerk @ jerk.T)).sum() / weight.sum())
-    # All that can be followed is in one place: there is nothing to compare it with.
-    common = mass @ jerk / max(mass.sum(), 1e-12)
-    return float(common @ common)
+    if weight.sum() <= 0.01 * mass.sum() ** 2:
+        # All that can be followed is in one place: there is nothing to compare it with.
+        return Jerk(whole=whole, shared=whole)
+    return Jerk(whole=whole, shared=float((weight * (jerk @ jerk.T)).sum() / weight.sum()))
 
 
 def _far_apart() -> NDArray[np.bool_]:
