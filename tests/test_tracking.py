@@ -163,12 +163,13 @@ def test_batches_hold_all_and_no_more_than_mlflow_takes(record):
         series={f"m{i}": [float(j) for j in range(81)] for i in range(25)},
         plan={"stages": {f"stage{i}": record.plan["stages"]["refine"] for i in range(12)}},  # type: ignore[index]
     )
-    portions = list(rows.batches(long))
-    assert len(portions) > 2
-    assert all(len(params) <= 100 for params, _ in portions)
-    assert all(len(params) + len(points) <= 1000 for params, points in portions)
-    assert dict(pair for params, _ in portions for pair in params) == rows.run_params(long)
-    assert [point for _, points in portions for point in points] == rows.run_points(long)
+    for whole in (long, dataclasses.replace(long, series={})):
+        portions = list(rows.batches(whole))
+        assert len(portions) >= 2
+        assert all(len(params) <= 100 for params, _ in portions)
+        assert all(len(params) + len(points) <= 1000 for params, points in portions)
+        assert dict(pair for params, _ in portions for pair in params) == rows.run_params(whole)
+        assert [point for _, points in portions for point in points] == rows.run_points(whole)
 
 
 def test_long_and_strange_texts_fit(record):
