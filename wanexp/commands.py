@@ -178,7 +178,8 @@ def _announce(
     earlier = f", {finished} of {count} were finished before" if finished else ""
     later = f", {len(waiting) - len(chosen)} left for later" if len(chosen) < len(waiting) else ""
     calls = sum(planned.plan.model_calls for planned in chosen)
-    console.print(f"{study.name}: {len(chosen)} trials, {calls} model calls{earlier}{later}")
+    trials_now = "1 trial" if len(chosen) == 1 else f"{len(chosen)} trials"
+    console.print(f"{study.name}: {trials_now}, {calls} model calls{earlier}{later}")
 
 
 def _conclude(console: Console, study: StudyPaths, tally: Tally) -> None:
