@@ -16,10 +16,10 @@ from wanexp.video import (
     contact_sheet,
     poster,
     read_image,
+    read_spread,
     read_video,
     sheet_indices,
     shrink,
-    spread,
     write_image,
     write_video,
 )
@@ -266,12 +266,21 @@ def test_sheet_indices_span_the_video():
     assert all(len(set(sheet_indices(n, 12))) == 12 for n in range(12, 200))
 
 
-def test_frames_are_spread_over_the_video_by_number():
-    frames = photograph(9)
-    some = spread(frames, 3, 64)
+def test_a_few_frames_over_a_video_are_those_of_the_whole(tmp_path):
+    write_video(tmp_path / "v.mp4", photograph(9), 16)
+    whole = read_video(tmp_path / "v.mp4").frames
+    some = read_spread(tmp_path / "v.mp4", 3, 64)
     assert list(some) == [0, 4, 8]
-    assert np.array_equal(some[4], shrink(frames[4], 64))
-    assert list(spread(frames[:2], 3, 64)) == [0, 1]
+    assert all(np.array_equal(image, shrink(whole[i], 64)) for i, image in some.items())
+    write_video(tmp_path / "short.mp4", photograph(2), 16)
+    assert list(read_spread(tmp_path / "short.mp4", 3, 64)) == [0, 1]
+    content = (tmp_path / "v.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=r"cut\.mp4"):
+        read_spread(tmp_path / "cut.mp4", 3, 64)
+    _encode(tmp_path / "v.mkv", photograph(3), "ffv1", "bgr0")  # which does not say its length
+    with pytest.raises(ValueError, match="fewer frames than it says"):
+        read_spread(tmp_path / "v.mkv", 3, 64)
 
 
 def test_a_contact_sheet_holds_the_frames_in_reading_order():

@@ -38,7 +38,7 @@ from wanexp.tracking import (
     ui,
     views,
 )
-from wanexp.video import read_image, read_video, sheet_indices, spread
+from wanexp.video import read_image, read_spread, sheet_indices
 
 if TYPE_CHECKING:
     import numpy as np
@@ -393,7 +393,7 @@ def _read(paths: TrialPaths) -> tuple[TrialRecord, dict[int, np.ndarray]]:
     if not paths.video.is_file():
         return record, {}
     try:
-        return record, spread(read_video(paths.video).frames, GRID_FRAMES, GRID_WIDTH)
+        return record, read_spread(paths.video, GRID_FRAMES, GRID_WIDTH)
     except (OSError, ValueError) as error:
         raise RecordError(str(error)) from None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -161,9 +162,25 @@ def shrink(image: np.ndarray, width: int) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
 
 
-def spread(frames: np.ndarray, count: int, width: int) -> dict[int, np.ndarray]:
-    """By number, ``count`` frames over the video (first and last among them), shrunk."""
-    return {index: shrink(frames[index], width) for index in sheet_indices(len(frames), count)}
+def read_spread(path: Path, count: int, width: int) -> dict[int, np.ndarray]:
+    """By number, ``count`` frames over an mp4 (first and last among them), shrunk to ``width``.
+
+    Turns only these into RGB, which takes most of the time that ``read_video`` takes.
+
+    Raises:
+        ValueError: The file cannot be read whole.
+    """
+    found = {}
+    with _opened(path) as container:
+        indices = sheet_indices(container.streams.video[0].frames, count)
+        for index, frame in enumerate(container.decode(video=0)):
+            if index in indices:
+                found[index] = shrink(_to_rgb(frame), width)
+    if list(found) != indices or not found:
+        raise ValueError(
+            f"{str(path)!r} holds {max(found, default=-1) + 1} frames, not all it says"
+        )
+    return found
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -221,7 +238,8 @@ def _to_yuv(frame: np.ndarray) -> VideoFrame:
     )
 
 
-def _read_container(path: Path) -> tuple[np.ndarray, float | None]:
+@contextmanager
+def _opened(path: Path) -> Iterator[InputContainer]:
     import av
     from av.error import FFmpegError
 
@@ -229,12 +247,18 @@ def _read_container(path: Path) -> tuple[np.ndarray, float | None]:
         with av.open(str(path)) as container:
             if not container.streams.video:
                 raise ValueError(f"{str(path)!r} holds no video stream")
-            stream = container.streams.video[0]
-            stream.thread_type = "SLICE"  # whole frames at a time lose a cut-off file's error
-            frames = list(_decode(container))
-            rate = stream.average_rate or stream.guessed_rate
+            # Threads by slice: those by frame lose the error of a file that was cut off.
+            container.streams.video[0].thread_type = "SLICE"
+            yield container
     except (FFmpegError, IndexError) as error:  # IndexError: PyAV on a file of a few bytes
         raise ValueError(f"{str(path)!r} is not a video that can be read whole ({error})") from None
+
+
+def _read_container(path: Path) -> tuple[np.ndarray, float | None]:
+    with _opened(path) as container:
+        stream = container.streams.video[0]
+        frames = [_to_rgb(frame) for frame in container.decode(stream)]
+        rate = stream.average_rate or stream.guessed_rate
     if not frames:
         raise ValueError(f"{str(path)!r} holds no frames")
     if len({frame.shape for frame in frames}) > 1:
@@ -242,11 +266,10 @@ def _read_container(path: Path) -> tuple[np.ndarray, float | None]:
     return np.stack(frames), float(rate) if rate else None
 
 
-def _decode(container: InputContainer) -> Iterator[np.ndarray]:
-    for frame in container.decode(video=0):
-        array = frame.to_ndarray(format="rgb24", interpolation=_interpolation())
-        turns = round(frame.rotation / 90)  # phones store turned pictures; anticlockwise
-        yield np.ascontiguousarray(np.rot90(array, turns)) if turns % 4 else array
+def _to_rgb(frame: VideoFrame) -> np.ndarray:
+    array = frame.to_ndarray(format="rgb24", interpolation=_interpolation())
+    turns = round(frame.rotation / 90)  # phones store turned pictures; anticlockwise
+    return np.ascontiguousarray(np.rot90(array, turns)) if turns % 4 else array
 
 
 def _read_animation(path: Path) -> tuple[np.ndarray, float | None]:
