@@ -177,9 +177,7 @@ def read_spread(path: Path, count: int, width: int) -> dict[int, np.ndarray]:
             if index in indices:
                 found[index] = shrink(_to_rgb(frame), width)
     if list(found) != indices or not found:
-        raise ValueError(
-            f"{str(path)!r} holds {max(found, default=-1) + 1} frames, not all it says"
-        )
+        raise ValueError(f"{str(path)!r} holds fewer frames than it says")
     return found
 
 
