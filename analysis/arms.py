@@ -13,26 +13,25 @@ def arm_table(table: StudyTable) -> pd.DataFrame:
     Columns: ``done`` and ``asked`` trials, ``failed``, the median of every metric (NaN where it is
     defined for no video of the arm), and the medians of ``model_calls`` and ``seconds``.
     """
+    columns = (*table.metrics, "model_calls", "seconds")
     rows = []
     for arm, trials in table.trials.groupby("arm", sort=False):
-        done = trials[trials["state"] == "completed"]
-        row: dict[str, object] = {
-            "arm": arm,
-            "done": len(done),
-            "asked": len(trials),
-            "failed": int((trials["state"] == "failed").sum()),
-        }
-        row |= {
-            name: done[name].median()
-            for name in (*table.metrics, "model_calls", "seconds")
-            if name in done
-        }
-        rows.append(row)
+        done = pd.DataFrame(trials[trials["state"] == "completed"])
+        medians = pd.DataFrame(done, columns=list(columns)).median(numeric_only=True)
+        rows.append(
+            {
+                "arm": arm,
+                "done": len(done),
+                "asked": len(trials),
+                "failed": list(trials["state"]).count("failed"),
+                **medians.to_dict(),
+            }
+        )
     return pd.DataFrame(rows).set_index("arm")
 
 
 def undefined_counts(table: StudyTable) -> dict[str, int]:
     """Metric → videos that it says nothing about (no face, too short), where there are any."""
-    done = table.trials[table.trials["state"] == "completed"]
-    counts = {name: int(done[name].isna().sum()) for name in table.metrics}
+    done = pd.DataFrame(table.trials[table.trials["state"] == "completed"])
+    counts = {name: len(done[name]) - len(done[name].dropna()) for name in table.metrics}
     return {name: count for name, count in counts.items() if count}

@@ -48,12 +48,12 @@ def load_study(folder: Path) -> StudyTable:
     study = json.loads(paths.study.read_text(encoding="utf-8"))
     records, damaged = read_study(paths)
     by_digest = {record.digest: record for record in records}
-    rows = [_row(asked, by_digest.get(asked["digest"])) for asked in study["trials"]]
-    used = [by_digest[d] for d in dict.fromkeys(r["digest"] for r in rows) if d in by_digest]
+    rows = [_row(asked, by_digest.get(str(asked["digest"]))) for asked in study["trials"]]
+    used = [by_digest[d] for d in dict.fromkeys(str(r["digest"]) for r in rows) if d in by_digest]
     directions: dict[str, str] = {}
     for record in used:
         for name, measurement in record.measurements.items():
-            directions.setdefault(name, measurement["direction"])
+            directions.setdefault(name, str(measurement["direction"]))
     frame = pd.DataFrame(rows)
     for name in ("model_calls", "seconds", *directions):
         frame[name] = pd.to_numeric(frame[name]) if name in frame else float("nan")

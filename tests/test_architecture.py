@@ -135,7 +135,7 @@ def test_no_file_outgrows_a_reader(path):
 
 @pytest.mark.parametrize("path", FILES, ids=place)
 def test_importing_only_defines(path):
-    """A module's top level has definitions, constants and imports: no loops, no calls for effect."""
+    """Definitions, constants and imports at the top level: no loops, no calls for effect."""
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         main = isinstance(node, ast.If) and "__name__" in ast.dump(node.test)

@@ -139,6 +139,7 @@ def _run(
         tally = run_trials(
             chosen, study, options, progress, lambda record: _mirror(tracker, record)
         )
+    tracker.catch_up()  # what MLflow missed while it was away
     summary = study_summary(study)
     if summary is not None:
         tracker.summarise(summary)

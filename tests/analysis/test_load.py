@@ -76,4 +76,4 @@ def test_a_study_without_any_record_has_a_table(tmp_path):
     table = load_study(write_study(tmp_path, ROWS, []).root)
     assert table.metrics == () and set(table.trials["state"]) == {MISSING}
     arms = arm_table(table)
-    assert arms["done"].tolist() == [0, 0] and arms["seconds"].isna().all()
+    assert arms["done"].tolist() == [0, 0] and arms["seconds"].isna().tolist() == [True, True]
