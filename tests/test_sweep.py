@@ -191,7 +191,7 @@ def start(folder, *arguments):
 
 def wait_for_a_record(trials):
     deadline = time.monotonic() + 200
-    while time.monotonic() < deadline and not list(trials.glob("*/record.json")):
+    while time.monotonic() < deadline and not list(trials.glob("[!.]*/record.json")):
         time.sleep(0.05)
 
 
@@ -202,13 +202,13 @@ def test_kill_costs_at_most_the_trial_in_flight(folder):
     wait_for_a_record(trials)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    done = {p: p.stat().st_mtime_ns for p in trials.glob("*/record.json")}
+    done = {p: p.stat().st_mtime_ns for p in trials.glob("[!.]*/record.json")}
     assert 1 <= len(done) < 4
     status, result, _ = sweep(folder, "studies=killed")
     assert status == 0 and result["completed"] == 4 - len(done)
     assert {p: p.stat().st_mtime_ns for p in done} == done
     assert not list(trials.glob(".partial*"))
-    assert all(read_record(p).state == "completed" for p in trials.glob("*/record.json"))
+    assert all(read_record(p).state == "completed" for p in trials.glob("[!.]*/record.json"))
 
 
 @pytest.mark.slow
@@ -220,4 +220,4 @@ def test_ctrl_c_stops_with_one_sentence(folder):
     stderr = process.communicate(timeout=60)[1]
     assert process.returncode == 130
     assert "Traceback" not in stderr and "goes on where it was" in stderr
-    assert all(read_record(p).state == "completed" for p in trials.glob("*/record.json"))
+    assert all(read_record(p).state == "completed" for p in trials.glob("[!.]*/record.json"))
