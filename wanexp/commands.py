@@ -188,7 +188,8 @@ def _conclude(console: Console, study: StudyPaths, tally: Tally) -> None:
     console.print()
     show_arms(console, arm_table(table), table.metrics)
     for metric, count in undefined_counts(table).items():
-        console.print(f"[dim]{metric} is undefined for {count} videos (the records say why)[/dim]")
+        what = f"{metric} is undefined for {count} of the videos (the records say why)"
+        console.print(f"[dim]{what}[/dim]")
     for sentence in (*tally.errors.values(), *table.damaged):
         console.print(f"[red]failed[/red] {sentence}", highlight=False)
     console.print("[dim]medians over cases and seeds[/dim]")
