@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import json
@@ -15,6 +16,7 @@ from wanexp.compose import Sweep, available, compose_tree, expand_sweep, shipped
 from wanexp.config import Case, Memory, Recipe, recipe_from, trial_from
 from wanexp.images import check_image, frame_window, to_frame
 from wanexp.models import MODELS
+from wanexp.options import Protocol, protocol_from
 from wanexp.plan import Plan, make_plan
 from wanexp.strict import ConfigError, build
 from wanexp.study import PlannedTrial, distinct, plan_trials, shared_model_calls
@@ -364,8 +366,9 @@ def test_the_product_template_asks_for_the_box_of_its_text():
 def test_a_protocol_names_its_primary_measure_and_why(name):
     tree = composed("protocol", name)["protocol"]
     assert isinstance(tree, Mapping)
-    assert list(tree) == ["name", "primary", "why"]
-    assert tree["name"] == name
+    assert protocol_from({"protocol": tree}).name == name
+    # All of them, so that each can be overridden on the command line.
+    assert list(tree) == [field.name for field in dataclasses.fields(Protocol)]
     assert tree["primary"] in PRIMARIES
     assert tree["why"]
 

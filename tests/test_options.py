@@ -75,6 +75,9 @@ def test_a_protocol_names_its_primary_metric():
     assert protocol_from(tree) == Protocol(name="mine", primary="motion", why="so")
 
 
+MOTION = {"name": "m", "primary": "motion"}
+
+
 @pytest.mark.parametrize(
     ("protocol", "expected"),
     [
@@ -83,6 +86,13 @@ def test_a_protocol_names_its_primary_metric():
         ({"name": "m", "primary": "detial"}, "protocol.primary: no metric named 'detial'; did you"),
         ({"name": "m", "primary": None}, "protocol.primary: expected text, got None"),
         ({"name": "m", "primary": "motion", "seeds": 3}, "protocol: unknown key 'seeds' (known: "),
+        ({**MOTION, "margin": 1}, "protocol.margin: expected a share in (0, 1), got 1"),
+        ({**MOTION, "motion_margin": 0}, "protocol.motion_margin: expected a share in (0, 1)"),
+        ({**MOTION, "looks": [8, 4]}, "protocol.looks: expected rising numbers of cases, got [8"),
+        ({**MOTION, "looks": [0]}, "protocol.looks: expected rising numbers of cases, got [0]"),
+        ({**MOTION, "looks": [4], "any_time": True}, "protocol.looks: any_time looks after every"),
+        ({**MOTION, "weights": {"warp": 0}}, "protocol.weights.warp: expected more than 0, got 0"),
+        ({**MOTION, "weights": {"wrap": 1}}, "protocol.weights: no metric named 'wrap'; did you"),
     ],
 )
 def test_a_wrong_protocol_is_refused(protocol, expected):

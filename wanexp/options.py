@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from wanexp.names import lookup
@@ -38,11 +39,42 @@ class Protocol:
 
     Attributes:
         primary: The metric that the verdict rests on.
+        baseline: The arm that the others are compared with; None is the study's first.
+        margin: The smallest change of the primary metric that matters, as a share: 0.2 is 20 %
+            less flicker, or a detail that is nearer to 1 by 0.2 of its logarithm.
+        motion_margin: The share of its motion that an arm may lose at most.
+        looks: Numbers of cases at which a verdict may fall early; the last look is at all cases.
+        any_time: Look after every case, add cases without a plan; wider intervals instead.
+        weights: Metric to its weight in a ranking by one figure; empty for no ranking.
     """
 
     name: str
     primary: str
     why: str = ""
+    baseline: str | None = None
+    margin: float = 0.2
+    motion_margin: float = 0.1
+    looks: tuple[int, ...] = ()
+    any_time: bool = False
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for key in ("margin", "motion_margin"):
+            share = getattr(self, key)
+            if not 0 < share < 1:
+                raise ConfigError(f"protocol.{key}: expected a share in (0, 1), got {share:g}")
+        if any(b <= a for a, b in pairwise((0, *self.looks))):
+            raise ConfigError(
+                f"protocol.looks: expected rising numbers of cases, got {list(self.looks)}"
+            )
+        if self.looks and self.any_time:
+            raise ConfigError("protocol.looks: any_time looks after every case; give one of them")
+        for name, weight in self.weights.items():
+            if weight <= 0:
+                raise ConfigError(
+                    f"protocol.weights.{name}: expected more than 0, got {weight:g}"
+                    " (leave out what does not count)"
+                )
 
 
 TRIAL_KEYS = ("model", "recipe", "case", "memory", "seed", "study", "arm")
@@ -64,13 +96,15 @@ def options_from(tree: Mapping[str, object]) -> Options:
 
 
 def protocol_from(tree: Mapping[str, object]) -> Protocol:
-    """The protocol of a composed tree, its primary metric checked.
+    """The protocol of a composed tree, its metrics checked.
 
     Raises:
         ConfigError: For a metric that does not exist.
     """
     protocol = build(Protocol, tree.get("protocol"), "protocol")
     _check_metric("protocol.primary", protocol.primary)
+    for name in protocol.weights:
+        _check_metric("protocol.weights", name)
     return protocol
 
 
