@@ -17,6 +17,8 @@ from wanexp.record import StudyPaths, TrialRecord, read_study
 MISSING = "missing"
 """The state of a trial that the study asks for and nobody has run yet."""
 
+COSTS = ("model_calls", "seconds", "planned_calls")
+
 
 @dataclass(frozen=True)
 class StudyTable:
@@ -24,8 +26,10 @@ class StudyTable:
 
     Attributes:
         study: The study file: question, protocol, arms, trials.
-        trials: Columns ``arm case seed digest state model_calls seconds error`` and one column
-            a metric, NaN where a metric is undefined for that video.
+        trials: Columns ``arm case seed digest state model_calls seconds planned_calls held_out
+            error`` and one column a metric, NaN where a metric is undefined for that video.
+            ``model_calls`` and ``seconds`` are what the trial took here, where another may have
+            left it its first stages; ``planned_calls`` is what its video takes alone.
         metrics: The metric columns, in the order they were measured.
         directions: Metric to ``lower``, ``higher`` or ``one``.
         damaged: Record files that could not be read, with the reason.
@@ -55,7 +59,7 @@ def load_study(folder: Path) -> StudyTable:
         for name, measurement in record.measurements.items():
             directions.setdefault(name, str(measurement["direction"]))
     frame = pd.DataFrame(rows)
-    for name in ("model_calls", "seconds", *directions):
+    for name in (*COSTS, *directions):
         frame[name] = pd.to_numeric(frame[name]) if name in frame else float("nan")
     return StudyTable(
         study=study,
@@ -74,6 +78,13 @@ def _row(asked: Mapping[str, object], record: TrialRecord | None) -> dict[str, o
         "state": record.state,
         "model_calls": record.model_calls,
         "seconds": record.timings.get("sample"),
+        "planned_calls": record.plan.get("model_calls"),
+        "held_out": _held_out(record),
         "error": record.error["message"] if record.error else None,
     }
     return row | {name: m["value"] for name, m in record.measurements.items()}
+
+
+def _held_out(record: TrialRecord) -> bool:
+    case = record.trial.get("case")
+    return isinstance(case, Mapping) and bool(case.get("held_out"))
