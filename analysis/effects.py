@@ -12,7 +12,7 @@ unit, and n counts cases. On its scale every effect is a difference (arm − bas
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,6 +47,9 @@ MOTION = ("motion_top5", "motion")
 
 Key = tuple[str, int]
 """(case, seed)."""
+
+Readings = Mapping[str, Mapping[Key, float]]
+"""Metric → (case, seed) → value, of one arm."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,57 +104,53 @@ class PairedEffects:
     undefined: int
     static: int
 
-    def values(self, cases: Sequence[str] | None = None) -> Array:
-        """The effects, of these cases or of all, in order."""
-        chosen = self.by_case if cases is None else [c for c in cases if c in self.by_case]
-        return np.array([self.by_case[case] for case in chosen], float)
+    def values(self) -> Array:
+        """The effects, case by case."""
+        return np.array(list(self.by_case.values()), float)
 
 
-def readings(trials: pd.DataFrame, arm: str, metric: str) -> dict[Key, float]:
-    """(case, seed) → value of one arm's finished videos; NaN where undefined or not measured."""
-    chosen = pd.DataFrame(trials[(trials["arm"] == arm) & (trials["state"] == "completed")])
-    values = chosen[metric] if metric in chosen else [math.nan] * len(chosen)
-    return {
-        (str(case), int(seed)): float(value)
-        for case, seed, value in zip(chosen["case"], chosen["seed"], values, strict=True)
-    }
-
-
-def still(trials: pd.DataFrame, arm: str) -> set[Key]:
-    """The (case, seed) of one arm's videos that stand still; none where motion is not measured."""
-    return {key for key, moved in readings(trials, arm, MOTION[0]).items() if moved < STATIC_BELOW}
+def readings(trials: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Readings]:
+    """Arm → metric → (case, seed) → value of the finished videos; NaN where it is undefined."""
+    done = pd.DataFrame(trials[trials["state"] == "completed"])
+    found: dict[str, Readings] = {str(arm): {} for arm in dict.fromkeys(trials["arm"])}
+    for arm, own in done.groupby("arm", sort=False):
+        keys = [(str(case), int(seed)) for case, seed in zip(own["case"], own["seed"], strict=True)]
+        found[str(arm)] = {
+            name: dict(zip(keys, map(float, own[name]), strict=True)) for name in metrics
+        }
+    return found
 
 
 def paired_effects(
-    trials: pd.DataFrame,
-    metric: str,
-    direction: str,
-    *,
-    arm: str,
-    baseline: str,
-    cases: Collection[str],
+    ours: Readings, theirs: Readings, metric: str, direction: str, cases: Sequence[str]
 ) -> PairedEffects:
-    """``arm`` − ``baseline`` in ``cases``, pair by pair, averaged inside each case.
+    """An arm (``ours``) − the baseline (``theirs``) in ``cases``, averaged inside each case.
 
     Pairs in which a video stands still are left out, of every metric but motion itself: a still is
     free of every fault and keeps all detail.
     """
     scale = scale_of(metric, direction)
-    ours, theirs = (readings(trials, name, metric) for name in (arm, baseline))
-    keys = [key for key in theirs if key in ours and key[0] in cases]
-    quiet = set() if metric in MOTION else still(trials, arm) | still(trials, baseline)
+    arm, base = ours.get(metric, {}), theirs.get(metric, {})
+    keys = [key for key in base if key in arm and key[0] in set(cases)]
+    quiet = set() if metric in MOTION else _still(ours) | _still(theirs)
     moving = [key for key in keys if key not in quiet]
-    effects = {key: scale.of(ours[key]) - scale.of(theirs[key]) for key in moving}
-    defined = {key: effect for key, effect in effects.items() if not math.isnan(effect)}
     by_case: dict[str, list[float]] = {case: [] for case in cases}
-    for (case, _), effect in defined.items():
-        by_case[case].append(effect)
+    for key in moving:
+        effect = scale.of(arm[key]) - scale.of(base[key])
+        if not math.isnan(effect):
+            by_case[key[0]].append(effect)
+    pairs = sum(map(len, by_case.values()))
     return PairedEffects(
         metric=metric,
         scale=scale,
         by_case={case: math.fsum(found) / len(found) for case, found in by_case.items() if found},
-        pairs=len(defined),
+        pairs=pairs,
         asked=len(keys),
-        undefined=len(moving) - len(defined),
+        undefined=len(moving) - pairs,
         static=len(keys) - len(moving),
     )
+
+
+def _still(video: Readings) -> set[Key]:
+    """The (case, seed) that stand still; none where motion is not measured."""
+    return {key for key, moved in video.get(MOTION[0], {}).items() if moved < STATIC_BELOW}

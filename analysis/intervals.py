@@ -67,6 +67,7 @@ def sign_flip_test(effects: ArrayLike) -> float:
         permutation_type="samples",
         vectorized=True,
         n_resamples=EXACT_UP_TO,
+        batch=max(1, 2**22 // x.size),
         rng=np.random.default_rng(0),  # drawn from only where it is not exact
     )
     return float(found.pvalue)

@@ -17,7 +17,7 @@ from wanexp.record import StudyPaths, TrialRecord, read_study
 MISSING = "missing"
 """The state of a trial that the study asks for and nobody has run yet."""
 
-COSTS = ("model_calls", "seconds", "planned_calls")
+COSTS = ("model_calls", "model_calls_executed", "seconds", "planned_calls")
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,10 @@ class StudyTable:
     Attributes:
         study: The study file: question, protocol, arms, trials.
         trials: Columns ``arm case seed digest state model_calls seconds planned_calls held_out
-            error`` and one column a metric, NaN where a metric is undefined for that video.
-            ``model_calls`` and ``seconds`` are what the trial took here, where another may have
-            left it its first stages; ``planned_calls`` is what its video takes alone.
+            model_calls_executed error`` and one column a metric, NaN where a metric is undefined
+            for that video. ``model_calls`` and ``seconds`` (of sampling) are what its video takes
+            alone; ``model_calls_executed`` is what the trial took here, where others may have left
+            it its first stages.
         metrics: The metric columns, in the order they were measured.
         directions: Metric to ``lower``, ``higher`` or ``one``.
         damaged: Record files that could not be read, with the reason.
@@ -77,7 +78,8 @@ def _row(asked: Mapping[str, object], record: TrialRecord | None) -> dict[str, o
     row |= {
         "state": record.state,
         "model_calls": record.model_calls,
-        "seconds": record.timings.get("sample"),
+        "model_calls_executed": record.model_calls_executed,
+        "seconds": _sampling_seconds(record),
         "planned_calls": record.plan.get("model_calls"),
         "held_out": _held_out(record),
         "error": record.error["message"] if record.error else None,
@@ -88,3 +90,10 @@ def _row(asked: Mapping[str, object], record: TrialRecord | None) -> dict[str, o
 def _held_out(record: TrialRecord) -> bool:
     case = record.trial.get("case")
     return isinstance(case, Mapping) and bool(case.get("held_out"))
+
+
+def _sampling_seconds(record: TrialRecord) -> float | None:
+    """Of all stages, each as long as it took the run that computed it."""
+    if not record.stages:
+        return record.timings.get("sample")
+    return sum(float(str(stage["seconds"])) for stage in record.stages.values())
