@@ -39,6 +39,9 @@ hydra:
       third: [recipe.stages.refine.sigma_start=0.3, recipe.stages.refine.denoise=null]
 """
 CALLS = 2 * 2 + 1
+"""Of one trial alone."""
+SHARED = 2 * 2 + 1 + 1
+"""Of both arms on one case and seed."""
 
 
 def sweep(folder, *arguments, name="tiny"):
@@ -64,7 +67,7 @@ def folder(tmp_path_factory):
         "completed": 4,
         "failed": 0,
         "skipped": 0,
-        "model_calls_executed": 4 * CALLS,
+        "model_calls_executed": 2 * SHARED,
     }
     return folder
 
@@ -89,6 +92,9 @@ def test_every_trial_has_a_whole_folder(study):
         ):
             assert file.stat().st_size > 0
         assert record.model_calls == CALLS == record.plan["model_calls"]
+        stored = {name for name, facts in record.stages.items() if facts["stored"]}
+        assert stored == (set() if record.arm == "half" else {"establish"})
+        assert record.model_calls_executed == CALLS - 4 * len(stored)
         assert set(record.timings) == {"encode", "sample", "decode", "measure", "write"}
 
 
@@ -127,7 +133,7 @@ def test_adding_a_seed_runs_the_difference(folder):
     status, result, talk = sweep(folder, "seed=0,1,2", "measure_stages=false")
     assert status == 0, talk
     assert (result["completed"], result["skipped"]) == (2, 4)
-    assert result["model_calls_executed"] == 2 * CALLS
+    assert result["model_calls_executed"] == SHARED
 
 
 def test_a_limit_leaves_the_rest_for_later(folder):

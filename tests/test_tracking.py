@@ -152,7 +152,7 @@ def test_a_record_that_failed_before_anything_was_known_is_mirrored_too():
         error={"type": "E", "message": "m", "traceback": "t"},
     )
     assert rows.run_tags(bare)["wanexp.error"] == "E: m"
-    assert [p.key for p in rows.run_points(bare)] == ["model_calls"]
+    assert [p.key for p in rows.run_points(bare)] == ["model_calls", "model_calls_executed"]
     assert rows.run_source(bare) is None
     assert list(rows.batches(bare))
 

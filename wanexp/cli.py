@@ -75,6 +75,12 @@ def make_parser() -> argparse.ArgumentParser:
     sync.add_argument("names", nargs="*", metavar="STUDY", help="all where none is given")
     sync.set_defaults(verb=_sync, overrides=[])
 
+    cache = verbs.add_parser("cache", help="what the stage store holds, or --clear it")
+    _add_overrides(cache)
+    cache.add_argument("--clear", action="store_true", help="remove every entry")
+    cache.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    cache.set_defaults(verb=_cache)
+
     ui = verbs.add_parser("ui", help="open MLflow's pages on the studies")
     _add_overrides(ui)
     ui.add_argument("--port", type=int, default=5000)
@@ -121,6 +127,12 @@ def _sync(options: argparse.Namespace) -> int:
 
     given = [*options.names, *options.overrides]
     return sync_command([t for t in given if "=" not in t], [t for t in given if "=" in t])
+
+
+def _cache(options: argparse.Namespace) -> int:
+    from wanexp.commands import cache_command
+
+    return cache_command(options.overrides, empty=options.clear, as_json=options.json)
 
 
 def _ui(options: argparse.Namespace) -> int:

@@ -11,14 +11,15 @@ from rich.console import Console
 
 from analysis.arms import arm_table, undefined_counts
 from analysis.load import load_study
+from wanexp.cache import clear, held, store_tree
 from wanexp.compose import Sweep, compose_tree, expand_sweep
 from wanexp.options import Options, options_from, protocol_from
 from wanexp.progress import SweepProgress
 from wanexp.record import StudyPaths, TrialRecord
 from wanexp.runner import Tally, link_videos, open_study, run_trials, to_run
-from wanexp.show import show_arms, show_costs, show_plan
+from wanexp.show import show_arms, show_costs, show_plan, show_store
 from wanexp.strict import ConfigError
-from wanexp.study import PlannedTrial, distinct, plan_summary, plan_trials
+from wanexp.study import PlannedTrial, distinct, new_model_calls, plan_summary, plan_trials
 from wanexp.tracking import Tracking, TrackingError, tracking_from
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def sweep_command(name: str, overrides: Sequence[str], *, limit: int | None, as_
     study = open_study(sweep, trials, options)
     waiting = to_run(trials, study)
     chosen = waiting[:limit]
-    _announce(console, study, trials, waiting, chosen)
+    _announce(console, study, trials, waiting, chosen, options)
     tally = _run(console, chosen, study, options, tracking) if chosen else NOTHING
     link_videos(study, trials)
     _conclude(console, study, tally)
@@ -80,6 +81,19 @@ def sync_command(names: Sequence[str], overrides: Sequence[str]) -> int:
         for problem in count.problems:
             console.print(f"[red]failed[/red] {problem}")
     return int(any(count.problems for count in counts.values()))
+
+
+def cache_command(overrides: Sequence[str], *, empty: bool, as_json: bool) -> int:
+    """Shows what the stage store holds; to ``empty`` it removes all of that."""
+    options, _ = _settings(overrides)
+    folder = options.cache_folder
+    removed = clear(folder) if empty else []
+    entries = held(folder)
+    if as_json:
+        print(json.dumps(store_tree(folder, options.cache_limit, entries, removed)))
+        return 0
+    show_store(Console(highlight=False), _short(folder), options.cache_limit, entries, removed)
+    return 0
 
 
 def ui_command(overrides: Sequence[str], *, host: str, port: int) -> int:
@@ -135,7 +149,7 @@ def _run(
     from wanexp.track import prepare
 
     tracker = prepare(tracking, study)
-    with SweepProgress(console, chosen) as progress:
+    with SweepProgress(console, chosen, _costs(chosen, options)) as progress:
         tally = run_trials(
             chosen, study, options, progress, lambda record: _mirror(tracker, record)
         )
@@ -170,6 +184,7 @@ def _announce(
     trials: Sequence[PlannedTrial],
     waiting: Sequence[PlannedTrial],
     chosen: Sequence[PlannedTrial],
+    options: Options,
 ) -> None:
     count = len(distinct(trials))
     finished = count - len(waiting)
@@ -178,9 +193,16 @@ def _announce(
         return
     earlier = f", {finished} of {count} were finished before" if finished else ""
     later = f", {len(waiting) - len(chosen)} left for later" if len(chosen) < len(waiting) else ""
-    calls = sum(planned.plan.model_calls for planned in chosen)
+    calls = sum(_costs(chosen, options))
     trials_now = "1 trial" if len(chosen) == 1 else f"{len(chosen)} trials"
     console.print(f"{study.name}: {trials_now}, {calls} model calls{earlier}{later}")
+
+
+def _costs(chosen: Sequence[PlannedTrial], options: Options) -> list[int]:
+    """Model calls of each trial, without what the stage store has from those before it."""
+    if options.cache.enabled:
+        return new_model_calls(chosen)
+    return [planned.plan.model_calls for planned in chosen]
 
 
 def _conclude(console: Console, study: StudyPaths, tally: Tally) -> None:

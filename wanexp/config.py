@@ -308,10 +308,10 @@ def case_content(case: Case) -> dict[str, object]:
     }
 
 
-def digest(content: object) -> str:
-    """Sixteen hex digits of plain values."""
+def digest(content: object, length: int = 16) -> str:
+    """``length`` hex digits of plain values."""
     text = json.dumps(content, sort_keys=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
 def _mapping(where: str, tree: object) -> Mapping[str, object]:

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from wanexp.backends import Backend, Conditioning
-from wanexp.noise import initial_noise, noise_source
+from wanexp.noise import initial_noise, noise_ahead
 from wanexp.plan import Plan, PlannedStage
-from wanexp.sampler_facts import SAMPLER_FACTS
+from wanexp.sampler_facts import SAMPLER_FACTS, draws
 from wanexp.samplers import SAMPLERS
 from wanexp.samplers.seam import Denoise
 
@@ -38,6 +38,8 @@ class StageEnd:
         denoised: What to decode here: the latent itself at sigma 0, else the last clean estimate.
         seconds: Of sampling, on the wall.
         model_calls: Executed in this stage, as counted at the experts.
+        stored: Whether it was taken from the stage store; seconds and model calls are then those
+            of the run that made it.
     """
 
     name: str
@@ -46,6 +48,7 @@ class StageEnd:
     denoised: Tensor
     seconds: float
     model_calls: int
+    stored: bool = False
 
 
 def generate(
@@ -97,8 +100,9 @@ def _run_stage(
     noise = initial_noise(denoise.latent_shape, seed).to(backend.device)
     x = take_over(stage, noise, None if latent is None else latent.to(noise))
     levels = (stage.sigma_start, *stage.sigmas[1:])  # a Brownian path begins where x was noised at
-    draw_noise = noise_source(stage.sampler, x, seed, levels)
-    x = SAMPLERS[stage.sampler](denoise, x, stage.sigmas, draw_noise)
+    pairs = draws(stage.sampler, stage.sigmas)
+    with noise_ahead(stage.sampler, x, seed, levels, pairs) as draw_noise:
+        x = SAMPLERS[stage.sampler](denoise, x, stage.sigmas, draw_noise)
     denoise.check_all_done()
     if stage.sigma_end == 0:  # uni_pc stops a little above it
         x = x / (1 - SAMPLER_FACTS[stage.sampler].final_sigma)

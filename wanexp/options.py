@@ -12,6 +12,28 @@ from wanexp.strict import ConfigError, build
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cache:
+    """The stage store: where it is, and how large it may become.
+
+    Attributes:
+        enabled: Without it every trial computes all of its stages.
+        folder: None is ``.cache`` among the studies.
+        limit_gb: In 10⁹ bytes; what was not used for the longest time goes first.
+    """
+
+    enabled: bool = True
+    folder: str | None = None
+    limit_gb: float = 20.0
+
+    def __post_init__(self) -> None:
+        if self.limit_gb <= 0:
+            raise ConfigError(
+                f"cache.limit_gb: expected more than 0, got {self.limit_gb:g}"
+                " (cache.enabled=false does without the store)"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """What a run does with its videos.
 
@@ -20,17 +42,31 @@ class Options:
         measure_stages: Decode and measure what every stage hands over, not only the last.
         keep_latents: Store each stage's latent beside the video.
         studies: The folder that study folders go into.
+        cache: The stage store.
     """
 
     metrics: tuple[str, ...] | None = None
     measure_stages: bool = True
     keep_latents: bool = False
     studies: str = "studies"
+    cache: Cache = field(default_factory=Cache)
 
     @property
     def folder(self) -> Path:
         """``studies`` as an absolute path."""
         return Path(self.studies).expanduser().absolute()
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where the stage store is, in use or not."""
+        if self.cache.folder is None:
+            return self.folder / ".cache"
+        return Path(self.cache.folder).expanduser().absolute()
+
+    @property
+    def cache_limit(self) -> int:
+        """How many bytes the stage store may hold."""
+        return int(self.cache.limit_gb * 1e9)
 
 
 @dataclass(frozen=True, kw_only=True)

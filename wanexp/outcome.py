@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wanexp.backends import Backend
 from wanexp.environment import environment
 from wanexp.generate import StageEnd
 from wanexp.metrics import Measurement
@@ -24,10 +25,16 @@ if TYPE_CHECKING:
 
 
 class Clock:
-    """Seconds by name, of the stretches that ran inside ``timing``."""
+    """What a trial has spent so far.
+
+    Attributes:
+        seconds: By name, of the stretches that ran inside ``timing``.
+        model_calls: Those that ran inside ``counting``.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.model_calls = 0
 
     @contextmanager
     def timing(self, name: str) -> Iterator[None]:
@@ -38,6 +45,21 @@ class Clock:
         finally:
             spent = time.perf_counter() - begun
             self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 4)
+
+    @contextmanager
+    def counting(self, backend: Backend) -> Iterator[None]:
+        """Adds the backend's model calls of the block, also where it ends in an exception."""
+        before = backend.model_calls
+        try:
+            yield
+        finally:
+            self.model_calls += backend.model_calls - before
+
+    def charge(self, record: TrialRecord) -> TrialRecord:
+        """The record with what was spent on it."""
+        return dataclasses.replace(
+            record, timings=self.seconds, model_calls_executed=self.model_calls
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +80,7 @@ class Outcome:
     scores: Mapping[str, Mapping[str, Measurement]]
 
 
-def filled(
-    record: TrialRecord, plan: Plan, outcome: Outcome, clock: Clock, monitor: Monitor
-) -> TrialRecord:
+def filled(record: TrialRecord, plan: Plan, outcome: Outcome, monitor: Monitor) -> TrialRecord:
     """The record with all that the outcome says."""
     last = outcome.scores[outcome.ends[-1].name]
     planned = {stage.name: stage for stage in plan.stages}
@@ -68,6 +88,7 @@ def filled(
         end.name: {
             "seconds": round(end.seconds, 4),
             "model_calls": end.model_calls,
+            "stored": end.stored,
             "sigma_start": planned[end.name].sigma_start,
             "sigma_end": end.sigma,
             "measurements": measurement_trees(outcome.scores.get(end.name, {})),
@@ -79,7 +100,6 @@ def filled(
         measurements=measurement_trees(last),
         series={name: list(m.per_frame) for name, m in last.items() if m.per_frame is not None},
         stages=stages,
-        timings=clock.seconds,
         peak_memory=monitor.peaks,
         system=monitor.series(),
         model_calls=sum(end.model_calls for end in outcome.ends),

@@ -24,18 +24,18 @@ def owner(pid: int | None = None) -> str:
     return f"{_host()}-{pid}-{_start(pid) or 0}"
 
 
-def is_dead(name: str, *, last_sign: float) -> bool:
+def is_dead(name: str, *, last_sign: float, patience: float = FOREIGN_PATIENCE) -> bool:
     """Whether the process behind an owner name is gone.
 
-    A process of another machine cannot be asked; it counts as dead a day after ``last_sign``
-    (seconds since the epoch). A name that is not an owner's belongs to nobody.
+    A process of another machine cannot be asked; it counts as dead ``patience`` seconds after
+    ``last_sign`` (seconds since the epoch). A name that is not an owner's belongs to nobody.
     """
     parts = re.fullmatch(r"(.+)-(\d+)-(\d+)", name)
     if parts is None:
         return True
     host, pid, start = parts[1], int(parts[2]), int(parts[3])
     if host != _host():
-        return time.time() - last_sign > FOREIGN_PATIENCE
+        return time.time() - last_sign > patience
     now = _start(pid)
     return now is None or abs(now - start) > CLOCK_SLACK
 

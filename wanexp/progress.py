@@ -18,15 +18,19 @@ from wanexp.study import PlannedTrial
 class SweepProgress:
     """A live bar on a terminal; elsewhere one line a trial, which logs keep well.
 
-    The bar counts model calls, since they are what a sweep costs; the time left comes from the
-    seconds that a model call has taken here so far, everything else of a trial included.
+    The bar counts model calls, since they are what a sweep costs: ``costs`` are those of every
+    trial that no trial before it has. The time left comes from the seconds that a model call has
+    taken here so far, everything else of a trial included.
     """
 
-    def __init__(self, console: Console, waiting: Sequence[PlannedTrial]) -> None:
+    def __init__(
+        self, console: Console, waiting: Sequence[PlannedTrial], costs: Sequence[int]
+    ) -> None:
         self.console = console
         self.count = len(waiting)
-        self.calls = sum(planned.plan.model_calls for planned in waiting)
-        self.before = 0
+        self.costs = dict(zip((planned.digest for planned in waiting), costs, strict=True))
+        self.calls = sum(costs)
+        self.before, self.now = 0, 0
         self.begun = time.monotonic()
         self.current: PlannedTrial | None = None
         self.bar = Progress(
@@ -55,19 +59,19 @@ class SweepProgress:
     def begins(self, planned: PlannedTrial, number: int) -> None:
         """Names the trial."""
         self.current, self.number, self.trial_begun = planned, number, time.monotonic()
+        self.now = 0
         self.bar.update(self.task, description=f"{self._trial()} · loading")
 
     def evaluated(self, stage: PlannedStage, done: int) -> None:
         """Moves on by one evaluation."""
         if self.current is None:
             return
-        earlier = sum(s.model_calls for s in self.current.plan.stages[: stage.index])
-        calls = earlier + stage.model_calls * done // len(stage.experts)
+        self.now += stage.model_calls // len(stage.experts)
         step = min(stage.steps, 1 + (done - 1) * stage.steps // len(stage.experts))
         last = stage.index == len(self.current.plan.stages) - 1 and done == len(stage.experts)
         what = "measuring" if last else f"{stage.name} {step}/{stage.steps}"
         self.bar.update(
-            self.task, completed=self.before + calls, description=f"{self._trial()} · {what}"
+            self.task, completed=self.before + self.now, description=f"{self._trial()} · {what}"
         )
 
     def ended(self, planned: PlannedTrial, record: TrialRecord) -> None:
@@ -75,8 +79,7 @@ class SweepProgress:
         self._over(planned)
         seconds = time.monotonic() - self.trial_begun
         self.console.print(
-            f"[green]done[/green]   {self._trial()}  [dim]{record.model_calls} model calls,"
-            f" {seconds:.0f} s[/dim]",
+            f"[green]done[/green]   {self._trial()}  [dim]{_calls(record)}, {seconds:.0f} s[/dim]",
             highlight=False,
         )
 
@@ -88,7 +91,7 @@ class SweepProgress:
         )
 
     def _over(self, planned: PlannedTrial) -> None:
-        self.before += planned.plan.model_calls
+        self.before += self.costs[planned.digest]
         self.bar.update(self.task, completed=self.before)
 
     def _trial(self) -> str:
@@ -97,6 +100,11 @@ class SweepProgress:
             return ""
         name = f"{planned.arm} · {planned.case} · seed {planned.seed}"
         return f"[dim]{self.number:>{len(str(self.count))}}/{self.count}[/dim] {name}"
+
+
+def _calls(record: TrialRecord) -> str:
+    shared = record.model_calls - record.model_calls_executed
+    return f"{record.model_calls} model calls" + (f", {shared} of them shared" if shared else "")
 
 
 class TimeLeft(ProgressColumn):

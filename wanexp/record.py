@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple, NoReturn
 
-SCHEMA = 1
+SCHEMA = 2
 """Of record.json; raise it with every change of its fields, and add the step to UPGRADES."""
 
 Tree = Mapping[str, object]
@@ -115,6 +115,11 @@ class StudyPaths:
         return self.root / "trials"
 
     @property
+    def claims(self) -> Path:
+        """Who runs which trial at the moment (``wanexp.claim``)."""
+        return self.root / ".claims"
+
+    @property
     def videos(self) -> Path:
         """Links to the trials' videos by readable names."""
         return self.root / "videos"
@@ -150,11 +155,13 @@ class TrialRecord:
         measurements: Metric name to ``value, reason, direction, unit, version``; an undefined
             value is None and its reason says why.
         series: Metric name to one number (or None) per frame or frame pair.
-        stages: Stage name to ``seconds, model_calls, …`` and its own ``measurements``.
-        timings: Seconds spent in ``encode, sample, decode, measure, write``.
+        stages: Stage name to ``seconds, model_calls, …`` and its own ``measurements``. Where it
+            was ``stored``, seconds and model calls are those of the run that made it.
+        timings: Seconds that this trial spent in ``encode, sample, decode, measure, write``.
         peak_memory: Bytes, ``rss`` and ``cuda`` (None without a GPU).
         system: Time-stamped samples of the machine (``wanexp.monitor``).
-        model_calls: Executed for this trial; fewer than planned where stages were shared.
+        model_calls: What the video costs alone: the sum over its stages.
+        model_calls_executed: In this trial; fewer where stages were taken from the store.
         media: File to ``bytes`` and ``sha256``.
         error: ``type, message, traceback`` of a failed trial.
     """
@@ -174,6 +181,7 @@ class TrialRecord:
     peak_memory: Mapping[str, int | None] = field(default_factory=dict)
     system: Tree = field(default_factory=dict)
     model_calls: int = 0
+    model_calls_executed: int = 0
     environment: Tree = field(default_factory=dict)
     media: Mapping[str, Tree] = field(default_factory=dict)
     error: Mapping[str, str] | None = None
@@ -264,7 +272,19 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-UPGRADES: dict[int, Callable[[dict[str, object]], dict[str, object]]] = {}
+def _to_2(tree: dict[str, object]) -> dict[str, object]:
+    """Before the stage store every stage was computed in its own trial."""
+    stages = tree.get("stages", {})
+    if not isinstance(stages, Mapping):
+        raise ValueError(f"stages: expected a mapping, got {stages!r}")
+    return {
+        **tree,
+        "model_calls_executed": tree.get("model_calls", 0),
+        "stages": {name: {**stage, "stored": False} for name, stage in stages.items()},
+    }
+
+
+UPGRADES: dict[int, Callable[[dict[str, object]], dict[str, object]]] = {1: _to_2}
 """Schema number to the step from it to the next; a record of any age climbs them in turn."""
 
 

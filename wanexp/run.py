@@ -7,22 +7,24 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
-from wanexp.backends import Backend, Conditioning, encode, load_backend
+from wanexp.backends import load_backend
+from wanexp.cache import Store
 from wanexp.config import Case, Recipe, Trial, trial_digest, trial_from
 from wanexp.environment import environment
-from wanexp.generate import OnEvaluation, generate
+from wanexp.generate import OnEvaluation
 from wanexp.images import Box, check_image, frame_window, load_source, to_frame
 from wanexp.metrics import Measurement, measure
 from wanexp.monitor import monitoring
 from wanexp.options import Options, options_from
 from wanexp.outcome import Clock, Outcome, filled, write_media
-from wanexp.plan import Plan, make_plan
+from wanexp.plan import make_plan
 from wanexp.record import StudyPaths, TrialRecord
 from wanexp.recording import is_completed, recording, trial_tree, utc_now
-from wanexp.seeds import stage_seed
+from wanexp.staged import encode_case, run_stages
 from wanexp.study import PlannedTrial
 from wanexp.track import prepare
 from wanexp.tracking import tracking_from
@@ -37,9 +39,12 @@ def run_trial(
     """Makes, measures and records one video; a failure is recorded and raised again."""
     clock = Clock()
     with recording(study.trial(planned.digest), new_record(planned, study)) as draft:
-        with monitoring() as monitor:
-            outcome = make_video(planned, options, clock, on_evaluation)
-        draft.record = filled(draft.record, planned.plan, outcome, clock, monitor)
+        try:
+            with monitoring() as monitor:
+                outcome = make_video(planned, options, clock, on_evaluation)
+        finally:  # a failure has its costs too
+            draft.record = clock.charge(draft.record)
+        draft.record = filled(draft.record, planned.plan, outcome, monitor)
         fps = planned.trial.recipe.fps
         draft.write_media = functools.partial(write_media, outcome, fps, options)
     return draft.record
@@ -52,14 +57,13 @@ def make_video(
     on_evaluation: OnEvaluation | None = None,
 ) -> Outcome:
     """Encode, generate, decode, measure: a trial's outcome in memory."""
-    trial, plan = planned.trial, planned.plan
-    source = frame_source(trial)
+    trial = planned.trial
+    source, store = frame_source(trial), store_of(options)
     with clock.timing("encode"):
         backend = load_backend(trial.recipe, trial.memory)
-        conditioning = encode_case(backend, trial, plan, source)
-    with clock.timing("sample"):
-        seeds = [stage_seed(trial.seed, k) for k in range(len(plan.stages))]
-        ends = list(generate(plan, conditioning, seeds, backend, on_evaluation=on_evaluation))
+        conditioning = encode_case(planned, source, backend, store)
+    with clock.timing("sample"), clock.counting(backend):
+        ends = list(run_stages(planned, conditioning, backend, store, on_evaluation))
     with clock.timing("decode"):
         shown = ends if options.measure_stages else ends[-1:]
         videos = {end.name: backend.decode(end.denoised) for end in shown}
@@ -87,25 +91,15 @@ def frame_source(trial: Trial) -> np.ndarray:
     return load_source(case.image, case.crop, recipe.width, recipe.height)
 
 
-def encode_case(backend: Backend, trial: Trial, plan: Plan, source: np.ndarray) -> Conditioning:
-    """The case's conditioning, encoded once while trials of one case follow each other."""
-    negative = trial.case.negative_prompt if any(s.guided for s in plan.stages) else None
-    return _encode_once(
-        backend, source.tobytes(), source.shape, trial.case.prompt, negative, trial.recipe.frames
-    )
+def store_of(options: Options) -> Store | None:
+    """The stage store that the options name; None where they want none."""
+    return _store(options.cache_folder, options.cache_limit) if options.cache.enabled else None
 
 
-@functools.lru_cache(maxsize=2)
-def _encode_once(
-    backend: Backend,
-    pixels: bytes,
-    shape: tuple[int, ...],
-    prompt: str,
-    negative: str | None,
-    frames: int,
-) -> Conditioning:
-    source = np.frombuffer(pixels, np.uint8).reshape(shape)
-    return encode(backend, source, prompt, negative, frames)
+@functools.lru_cache(maxsize=1)
+def _store(folder: Path, limit: int) -> Store:
+    """Kept for the next trial: what does not work is said once."""
+    return Store(folder, limit)
 
 
 def score(

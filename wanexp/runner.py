@@ -5,17 +5,20 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from wanexp.claim import claimed, pause, try_claim
 from wanexp.compose import Sweep
 from wanexp.options import Options
 from wanexp.plan import PlannedStage
 from wanexp.record import StudyPaths, TrialRecord
 from wanexp.recording import is_completed, sweep_partials
-from wanexp.study import PlannedTrial, distinct, study_tree
+from wanexp.study import PlannedTrial, distinct, neighbours, study_tree
 
 
 class Watcher(Protocol):
@@ -54,8 +57,12 @@ class Tally:
 
 
 def to_run(trials: Sequence[PlannedTrial], study: StudyPaths) -> list[PlannedTrial]:
-    """The distinct trials without a completed record; failed ones are tried again."""
-    return [t for t in distinct(trials) if not is_completed(study.trial(t.digest))]
+    """The distinct trials without a completed record, those that share stages side by side.
+
+    Failed ones are tried again.
+    """
+    waiting = [t for t in distinct(trials) if not is_completed(study.trial(t.digest))]
+    return neighbours(waiting)
 
 
 def open_study(sweep: Sweep, trials: Sequence[PlannedTrial], options: Options) -> StudyPaths:
@@ -77,22 +84,28 @@ def run_trials(
 ) -> Tally:
     """Runs trials one after another in this process, which keeps the model loaded between them.
 
+    Other processes may run the same sweep at the same time: each trial is run by one of them.
     ``on_record`` is handed every record that was written, failures included.
     """
     from wanexp.run import run_trial
 
     completed, model_calls, errors = 0, 0, {}
-    for number, planned in enumerate(waiting, start=1):
+
+    def evaluated(stage: PlannedStage, done: int) -> None:
+        nonlocal model_calls
+        model_calls += stage.model_calls // len(stage.experts)
+        watcher.evaluated(stage, done)
+
+    for number, planned in enumerate(_one_by_one(waiting, study), start=1):
         watcher.begins(planned, number)
         try:
-            record = run_trial(planned, study, options, watcher.evaluated)
+            record = run_trial(planned, study, options, evaluated)
         except Exception as error:
             errors[planned.digest] = f"{type(error).__name__}: {error}"
             watcher.failed(planned, error)
             record = recorded_failure(study, planned)
         else:
             completed += 1
-            model_calls += record.model_calls
             watcher.ended(planned, record)
         if record is not None:
             on_record(record)
@@ -102,6 +115,51 @@ def run_trials(
         model_calls=model_calls,
         errors=errors,
     )
+
+
+def _one_by_one(waiting: Sequence[PlannedTrial], study: StudyPaths) -> Iterator[PlannedTrial]:
+    """The trials that nobody else runs or has finished meanwhile, claimed while each is in hand.
+
+    What others have in hand comes last: it is theirs, unless they fail or die.
+    """
+    left, last = list(waiting), None
+    while left:
+        planned = _choose(left, study, last)
+        claim = None if planned is None else _claim(planned, study)
+        if planned is None or claim is None:
+            time.sleep(pause())
+        else:
+            with claim:
+                last = planned
+                if not is_completed(study.trial(planned.digest)):
+                    yield planned
+            left.remove(planned)
+        left = [t for t in left if not is_completed(study.trial(t.digest))]
+
+
+def _choose(
+    left: Sequence[PlannedTrial], study: StudyPaths, last: PlannedTrial | None
+) -> PlannedTrial | None:
+    """The next that nobody runs: rather one that begins as the last did, and not as others' do.
+
+    Two that begin alike at the same time would wait for each other's first stage.
+    """
+    taken = claimed(study.claims)
+    others = {t.stage_keys[0] for t in left if t.digest in taken}
+
+    def reluctance(planned: PlannedTrial) -> int:
+        if last is not None and planned.stage_keys[0] == last.stage_keys[0]:
+            return 0
+        return 2 if planned.stage_keys[0] in others else 1
+
+    return min((t for t in left if t.digest not in taken), key=reluctance, default=None)
+
+
+def _claim(planned: PlannedTrial, study: StudyPaths) -> AbstractContextManager[object] | None:
+    try:
+        return try_claim(study.claims, planned.digest)
+    except OSError:  # a full disk: the trial itself has the better words for it
+        return contextlib.nullcontext()
 
 
 def recorded_failure(study: StudyPaths, planned: PlannedTrial) -> TrialRecord | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from wanexp.cache import Held, by_model, last_used
 from wanexp.metrics import METRICS
 from wanexp.plan import PlannedStage
 from wanexp.study import PlannedTrial
@@ -72,13 +73,32 @@ def show_costs(console: Console, summary: Mapping[str, object]) -> None:
     same = "" if trials == alike else f" ({alike} distinct)"
     console.print(
         f"\n{trials} trials{same}: {summary['cases']} cases × {summary['seeds']} seeds;"
-        f" [bold]{summary['model_calls']}[/bold] model calls alone,"
-        f" {summary['model_calls_shared']} if stages in common were computed once"
+        f" [bold]{summary['model_calls_shared']}[/bold] model calls, as stages in common are"
+        f" computed once ({summary['model_calls']} alone)"
     )
     warnings = summary["warnings"]
     if isinstance(warnings, list):
         for warning in warnings:
             console.print(f"[yellow]note[/yellow] {warning}", highlight=False)
+
+
+def show_store(
+    console: Console, folder: str, limit: int, entries: Sequence[Held], removed: Sequence[Held]
+) -> None:
+    """What the stage store holds, by model, or that it was emptied."""
+    if removed:
+        console.print(f"{folder}: {_entries(removed)} removed")
+    if not entries:
+        console.print(f"{folder}: empty")
+        return
+    console.print(f"{folder}: {_entries(entries)} of at most {limit / 1e9:.3g} GB")
+    for model, own in by_model(entries).items():
+        console.print(f"  {model}: {_entries(own)}, the oldest last used {last_used(own[0])}")
+
+
+def _entries(entries: Sequence[Held]) -> str:
+    megabytes = sum(entry.bytes for entry in entries) / 1e6
+    return f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}, {megabytes:.1f} MB"
 
 
 def show_arms(console: Console, arms: pd.DataFrame, metrics: Sequence[str]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from wanexp.compose import Sweep
@@ -16,8 +16,12 @@ from wanexp.config import (
     trial_digest,
     trial_from,
 )
+from wanexp.models import fingerprint
 from wanexp.plan import Plan, make_plan
 from wanexp.strict import ConfigError
+
+KEY_LENGTH = 32
+"""Hex digits of a stage's key: many more entries are stored than there are trials."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +34,32 @@ class PlannedTrial:
     trial: Trial
     plan: Plan
     digest: str
+
+    @functools.cached_property
+    def stage_keys(self) -> tuple[str, ...]:
+        """For every stage a digest of all that a plan knows to decide what it hands over.
+
+        Trials whose first keys are equal share these stages. The stage store adds what only the
+        machine knows (``wanexp.staged``).
+        """
+        keys = [digest(self.root, KEY_LENGTH)]
+        for stage in self.plan.stages:
+            loras = [fingerprint(path, None) for path, _ in stage.loras]
+            keys.append(digest([keys[-1], stage.key(), loras], KEY_LENGTH))
+        return tuple(keys[1:])
+
+    @functools.cached_property
+    def root(self) -> Mapping[str, object]:
+        """All that decides the first stage but the stage itself."""
+        recipe, case = self.trial.recipe, case_content(self.trial.case)
+        return {
+            **{key: case[key] for key in ("image", "crop", "prompts")},
+            "model": recipe.model.name,
+            "weights": fingerprint(recipe.source, recipe.revision),
+            "size": [recipe.width, recipe.height, recipe.frames],
+            "seed": self.trial.seed,
+            "memory": {key: getattr(self.trial.memory, key) for key in BITS},
+        }
 
 
 def plan_trials(sweep: Sweep) -> list[PlannedTrial]:
@@ -71,27 +101,41 @@ def distinct(trials: Sequence[PlannedTrial]) -> list[PlannedTrial]:
     return list(found.values())
 
 
+def new_model_calls(trials: Sequence[PlannedTrial]) -> list[int]:
+    """For every trial the model calls of its stages that no trial before it has."""
+    seen: set[str] = set()
+    costs = []
+    for planned in trials:
+        stages = list(zip(planned.stage_keys, planned.plan.stages, strict=True))
+        costs.append(sum(stage.model_calls for key, stage in stages if key not in seen))
+        seen.update(planned.stage_keys)
+    return costs
+
+
 def shared_model_calls(trials: Sequence[PlannedTrial]) -> int:
     """Model calls when no prefix of stages is computed twice: the size of the prefix tree."""
-    seen: dict[str, int] = {}
-    for planned in trials:
-        path = json.dumps(_root(planned), sort_keys=True)
-        for stage in planned.plan.stages:
-            path += json.dumps(stage.key(), sort_keys=True)
-            seen[path] = stage.model_calls
-    return sum(seen.values())
+    return sum(new_model_calls(trials))
 
 
-def _root(planned: PlannedTrial) -> dict[str, object]:
-    """All that decides the first stage but the stage itself."""
-    recipe, case = planned.trial.recipe, case_content(planned.trial.case)
-    return {
-        **{key: case[key] for key in ("image", "crop", "prompts")},
-        "weights": [recipe.model.name, recipe.source, recipe.revision],
-        "size": [recipe.width, recipe.height, recipe.frames],
-        "seed": planned.seed,
-        "memory": [getattr(planned.trial.memory, key) for key in BITS],
-    }
+def neighbours(trials: Sequence[PlannedTrial]) -> list[PlannedTrial]:
+    """The trials in an order in which those that share weights, case, seed or stages are together.
+
+    Otherwise what comes first stays first.
+    """
+    first: dict[str, int] = {}
+
+    def place(planned: PlannedTrial) -> list[int]:
+        return [first.setdefault(key, len(first)) for key in _path(planned)]
+
+    return sorted(trials, key=place)
+
+
+def _path(planned: PlannedTrial) -> Iterator[str]:
+    """From what is dearest to change between two trials to what is cheapest."""
+    root = planned.root
+    yield digest({key: root[key] for key in ("model", "weights", "memory")})
+    yield digest({key: value for key, value in root.items() if key != "seed"})
+    yield from planned.stage_keys
 
 
 def plan_summary(sweep: Sweep, trials: Sequence[PlannedTrial]) -> dict[str, object]:

@@ -52,6 +52,11 @@ class Backend(Protocol):
     device: torch.device
     model_calls: int
 
+    @property
+    def weights(self) -> str:
+        """Sixteen hex digits of the weights that a name and a revision stand for today."""
+        ...
+
     def check(self, recipe: Recipe) -> None:
         """Refuse, before weights load, what a recipe asks and these weights cannot do."""
         ...

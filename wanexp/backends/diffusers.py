@@ -38,7 +38,7 @@ from wanexp.backends.lora import Adapter, check_adapter, read_adapter, wear
 from wanexp.backends.steady import steady
 from wanexp.config import Memory, Recipe
 from wanexp.denoise import Branch, Denoise, guided, holding, is_guided
-from wanexp.models import Model
+from wanexp.models import Model, fingerprint
 from wanexp.names import nearest
 from wanexp.strict import ConfigError
 
@@ -103,6 +103,11 @@ class DiffusersBackend:
         self._at_work: str | None = None
         self._adapters: dict[str, Adapter] = {}
         self._worn: dict[str, tuple[Loras, Callable[[], None]]] = {}
+
+    @property
+    def weights(self) -> str:
+        """Sixteen hex digits of the weights that a name and a revision stand for today."""
+        return fingerprint(str(self._folder), None)
 
     def check(self, recipe: Recipe) -> None:
         """Refuse a stage's LoRA that is missing or does not fit the experts it would be worn by.

@@ -118,11 +118,13 @@ def run_points(record: TrialRecord) -> list[Point]:
         measured = _mapping(facts.get("measurements"))
         singles |= {f"stage/{stage}/{n}": _mapping(m).get("value") for n, m in measured.items()}
         singles |= {f"stage/{stage}/{key}": facts.get(key) for key in ("seconds", "model_calls")}
+        singles[f"stage/{stage}/stored"] = int(bool(facts.get("stored")))
     singles |= {f"seconds/{name}": value for name, value in record.timings.items()}
     singles |= {f"peak_mb/{name}": _mb(value) for name, value in record.peak_memory.items()}
     if record.finished:
         singles["seconds"] = (milliseconds(record.finished) - began) / 1000
     singles["model_calls"] = record.model_calls
+    singles["model_calls_executed"] = record.model_calls_executed
     points = [
         Point(safe_key(name), float(_number(value)), 0, began)
         for name, value in singles.items()
