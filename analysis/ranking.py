@@ -74,7 +74,7 @@ def rank_arms(
     if not usable.any():
         return None
     names = [name for name, use in zip(asked, usable, strict=True) if use]
-    weights = np.array([asked[name] for name in names])
+    weights = np.array([asked[name] for name in names], float)
     weights /= weights.sum()
     gains, spread = gains[:, usable], spread[usable]
     parts = nan_mean(gains) / spread

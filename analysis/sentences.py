@@ -59,6 +59,8 @@ def arm_sentence(comparison: Comparison, arm: ArmComparison) -> str:
         "no difference found": f"No difference found between {against}",
         "too few pairs": f"Too few pairs to tell {against} apart",
     }[ruling.verdict]
+    if not effect.asked:
+        return f"{head}: no pair of finished videos has {effect.metric} measured."
     found = "" if effect.mean is None else f": {_found(effect)}"
     return f"{head}{found}{_because(comparison, arm)}{_doubts(comparison, arm)}"
 
