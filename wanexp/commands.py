@@ -10,19 +10,21 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from analysis.arms import arm_table, undefined_counts
-from analysis.load import load_study
+from analysis.load import StudyTable, load_study
 from wanexp.cache import clear, held, store_tree
 from wanexp.compose import Sweep, compose_tree, expand_sweep
+from wanexp.names import lookup
 from wanexp.options import Options, options_from, protocol_from
 from wanexp.progress import SweepProgress
 from wanexp.record import StudyPaths, TrialRecord
 from wanexp.runner import Tally, link_videos, open_study, run_trials, to_run
-from wanexp.show import show_arms, show_costs, show_plan, show_store
+from wanexp.show import show_arms, show_costs, show_plan, show_store, show_verdicts
 from wanexp.strict import ConfigError
 from wanexp.study import PlannedTrial, distinct, new_model_calls, plan_summary, plan_trials
 from wanexp.tracking import Tracking, TrackingError, tracking_from
 
 if TYPE_CHECKING:
+    from analysis.compare import Comparison
     from wanexp.track import Summary, Tracker
 
 NOTHING = Tally(completed=0, failed=0, model_calls=0, errors={})
@@ -128,8 +130,28 @@ def study_summary(study: StudyPaths) -> Summary | None:
     lines += ["", "| " + " | ".join(rows.columns) + " |", "|---" * len(rows.columns) + "|"]
     for row in rows.itertuples(index=False):
         lines.append("| " + " | ".join(_cell(value) for value in row) + " |")
-    lines += ["", "Medians over cases and seeds."]
+    lines += ["", "Medians over cases and seeds.", *_verdict_lines(loaded)]
     return Summary(table=rows.to_dict("list"), text="\n".join(lines) + "\n")
+
+
+def _verdict_lines(table: StudyTable) -> list[str]:
+    from analysis.sentences import comparison_sentences
+
+    comparison = _comparison(table)
+    if comparison is None:
+        return []
+    lines = ["", f"## Verdicts by {comparison.primary}, against {comparison.baseline}", ""]
+    return lines + [f"- {sentence}" for sentence in comparison_sentences(comparison)]
+
+
+def _comparison(table: StudyTable) -> Comparison | None:
+    """The study's arms compared as its protocol says; None with one arm, which says nothing."""
+    from analysis.compare import compare_study  # scipy's statistics take a second to load
+
+    if table.study.get("protocol") is None:
+        return None
+    comparison = compare_study(table, protocol_from(table.study))
+    return comparison if comparison.arms else None
 
 
 def _cell(value: object) -> str:
@@ -174,7 +196,12 @@ def _asked(name: str, overrides: Sequence[str]) -> tuple[Sweep, Options, list[Pl
     """The sweep, the options and the planned trials, all checked before anything loads."""
     sweep = expand_sweep(name, overrides)
     options = options_from(sweep.options)
-    protocol_from(sweep.options)
+    baseline = protocol_from(sweep.options).baseline
+    if baseline is not None:
+        try:
+            lookup("arm", sweep.arms, baseline)
+        except KeyError as error:
+            raise ConfigError(f"protocol.baseline: {error.args[0]}") from None
     return sweep, options, plan_trials(sweep)
 
 
@@ -215,6 +242,9 @@ def _conclude(console: Console, study: StudyPaths, tally: Tally) -> None:
     for sentence in (*tally.errors.values(), *table.damaged):
         console.print(f"[red]failed[/red] {sentence}", highlight=False)
     console.print("[dim]medians over cases and seeds[/dim]")
+    comparison = _comparison(table)
+    if comparison is not None:
+        show_verdicts(console, comparison)
 
 
 def _show_next(

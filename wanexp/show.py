@@ -18,6 +18,8 @@ from wanexp.study import PlannedTrial
 if TYPE_CHECKING:
     import pandas as pd
 
+    from analysis.compare import ArmComparison, Comparison
+
 ARROWS = {"lower": "↓", "higher": "↑", "one": "→ 1"}
 SHORT_UNITS = {"ratio": "", "% of the smaller side per second": "% of side/s"}
 FEW_ARMS = 6
@@ -127,6 +129,37 @@ def show_arms(console: Console, arms: pd.DataFrame, metrics: Sequence[str]) -> N
         return
     across = [list(column) for column in zip(names, units, *cells, strict=True)]
     _print_table(console, [*across[0]], across[1:], left=2)
+
+
+def show_verdicts(console: Console, comparison: Comparison) -> None:
+    """Every arm against the baseline: a table, then what it says in sentences."""
+    from analysis.sentences import comparison_sentences
+
+    protocol = comparison.protocol
+    console.print(
+        f"\n[bold]against {comparison.baseline}[/bold], decided by {comparison.primary}"
+        f" [dim](protocol {protocol.name}; differences by case and seed, n = cases)[/dim]",
+        highlight=False,
+    )
+    heads = ["arm", "verdict", comparison.primary, "95 % interval", "n", "motion"]
+    _print_table(console, heads, [_verdict_row(arm) for arm in comparison.arms], left=4)
+    console.print()
+    for sentence in comparison_sentences(comparison):
+        console.print(sentence, highlight=False)
+
+
+def _verdict_row(arm: ArmComparison) -> list[str]:
+    from analysis.sentences import change_words, interval_words
+
+    effect = arm.primary
+    return [
+        arm.arm,
+        arm.ruling.verdict,
+        change_words(effect.mean, effect.scale),
+        interval_words(effect),
+        str(effect.cases),
+        "–" if arm.motion_state == "itself" else arm.motion_state,
+    ]
 
 
 def _print_table(
