@@ -365,8 +365,9 @@ def _stop(
         )
         if decided and arms and look < len(cases):
             later = pd.DataFrame(trials[trials["case"].isin(list(cases[look:]))])
-            planned = trials.groupby("arm")["planned_calls"].median().to_dict()
-            calls = np.array([planned[arm] for arm in later["arm"]], float)
+            done = pd.DataFrame(trials[trials["state"] == "completed"])
+            alone = done.groupby("arm")["model_calls"].median().to_dict()
+            calls = np.array([alone.get(arm, np.nan) for arm in later["arm"]], float)
             open_ = np.array(later["state"] == MISSING, bool)
             return Stop(
                 cases=look,

@@ -17,7 +17,7 @@ from wanexp.record import StudyPaths, TrialRecord, read_study
 MISSING = "missing"
 """The state of a trial that the study asks for and nobody has run yet."""
 
-COSTS = ("model_calls", "model_calls_executed", "seconds", "planned_calls")
+COSTS = ("model_calls", "model_calls_executed", "seconds")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class StudyTable:
 
     Attributes:
         study: The study file: question, protocol, arms, trials.
-        trials: Columns ``arm case seed digest state model_calls seconds planned_calls held_out
+        trials: Columns ``arm case seed digest state model_calls seconds held_out
             model_calls_executed error`` and one column a metric, NaN where a metric is undefined
             for that video. ``model_calls`` and ``seconds`` (of sampling) are what its video takes
             alone; ``model_calls_executed`` is what the trial took here, where others may have left
@@ -80,7 +80,6 @@ def _row(asked: Mapping[str, object], record: TrialRecord | None) -> dict[str, o
         "model_calls": record.model_calls,
         "model_calls_executed": record.model_calls_executed,
         "seconds": _sampling_seconds(record),
-        "planned_calls": record.plan.get("model_calls"),
         "held_out": _held_out(record),
         "error": record.error["message"] if record.error else None,
     }

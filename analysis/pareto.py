@@ -20,9 +20,7 @@ class ParetoArm:
     Attributes:
         gain: Over the baseline, on the metric's scale, positive is better; None where undefined.
         low, high: Of its interval, as in the comparison; the baseline's are 0.
-        model_calls: Of one video made alone.
-        seconds: Of sampling one video alone: where the first stages were another trial's, the
-            measured time is scaled up by model calls.
+        model_calls, seconds: Of sampling one video alone, medians.
         front_calls, front_seconds: No other arm is as good for less, or better for as little.
         share_calls, share_seconds: Share of redrawn sets of cases in which that is so.
     """
@@ -50,11 +48,9 @@ def pareto_arms(
     means = np.where(lost, np.nan, nan_mean(gains)[:, 0])
     redrawn = np.where(lost, np.nan, redrawn_means(gains, draws, seed)[..., 0])
     names = [comparison.baseline, *(arm.arm for arm in comparison.arms)]
-    costs = costs_alone(table.trials)
-    calls, seconds = (
-        np.array([costs[key].get(name, np.nan) for name in names], float)
-        for key in ("model_calls", "seconds")
-    )
+    done = pd.DataFrame(table.trials[table.trials["state"] == "completed"])
+    costs = done.groupby("arm")[["model_calls", "seconds"]].median().reindex(names)
+    calls, seconds = (np.array(costs[key], float) for key in costs)
     by_calls, by_seconds = on_front(means, calls), on_front(means, seconds)
     share_calls = on_front(redrawn, calls).mean(0)
     share_seconds = on_front(redrawn, seconds).mean(0)
@@ -92,20 +88,6 @@ def on_front(gains: Array, costs: Array) -> np.ndarray:
     cheap, cheaper = costs[None, :] <= costs[:, None], costs[None, :] < costs[:, None]
     beaten = known[..., None, :] & ((cheap & (other > mine)) | (cheaper & (other >= mine)))
     return known & ~beaten.any(-1)
-
-
-def costs_alone(trials: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """``model_calls`` and ``seconds`` of one video made alone, medians, arm by arm."""
-    done = pd.DataFrame(trials[trials["state"] == "completed"])
-    ran = done["model_calls"].where(done["model_calls"] > 0)
-    alone = pd.DataFrame(
-        {
-            "arm": done["arm"],
-            "model_calls": done["planned_calls"],
-            "seconds": done["seconds"] * done["planned_calls"] / ran,
-        }
-    )
-    return alone.groupby("arm").median().to_dict()
 
 
 def _turned(limits: tuple[float | None, float | None]) -> tuple[float | None, float | None]:

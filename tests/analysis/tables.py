@@ -21,13 +21,7 @@ DIRECTIONS = {
 
 def table(rows: Sequence[Mapping[str, object]], name: str = "tiny") -> StudyTable:
     """``rows`` give arm, case, seed and metrics, and whatever else differs from a finished one."""
-    usual = {
-        "state": "completed",
-        "model_calls": 50,
-        "seconds": 2.0,
-        "planned_calls": 50,
-        "held_out": False,
-    }
+    usual = {"state": "completed", "model_calls": 50, "seconds": 2.0, "held_out": False}
     frame = pd.DataFrame([{**usual, "digest": str(i), **row} for i, row in enumerate(rows)])
     metrics = tuple(m for m in DIRECTIONS if m in frame)
     return StudyTable(
@@ -75,7 +69,7 @@ def drawn(
                         "seed": seed,
                         "state": "completed" if ran else "missing",
                         "held_out": case in held,
-                        "planned_calls": 50 if ran else np.nan,
+                        "model_calls": 50 if ran else np.nan,
                         metric: np.exp(picture + noise + gain + own) if ran else np.nan,
                         "motion_top5": np.exp(3 + lost + moved) if ran else np.nan,
                     }

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from analysis.compare import compare_study
-from analysis.pareto import costs_alone, on_front, pareto_arms
+from analysis.pareto import on_front, pareto_arms
 from tests.analysis.tables import drawn, protocol
 
 
@@ -12,8 +12,7 @@ def priced(study, calls, seconds=None):
     """The study with ``calls`` and seconds of each arm's videos."""
     arms = study.trials["arm"]
     took = arms.map(seconds or calls).astype(float)
-    priced = arms.map(calls)
-    trials = study.trials.assign(planned_calls=priced, model_calls=priced, seconds=took)
+    trials = study.trials.assign(model_calls=arms.map(calls), seconds=took)
     return dataclasses.replace(study, trials=trials)
 
 
@@ -60,16 +59,8 @@ def test_an_arm_that_loses_motion_is_on_no_front_and_keeps_none_off():
     assert found["base"].front_calls and found["A"].front_calls
 
 
-def test_a_video_whose_first_stages_were_anothers_costs_what_it_would_alone():
-    study = drawn({"base": 0.0, "A": 0.0})
-    ran = study.trials["model_calls"].mask(study.trials["arm"] == "A", 25)
-    costs = costs_alone(study.trials.assign(model_calls=ran))
-    assert costs["model_calls"] == {"base": 50, "A": 50}
-    assert costs["seconds"] == {"base": 2.0, "A": 4.0}
-
-
-def test_a_video_that_cost_nothing_here_says_nothing_of_seconds():
-    study = drawn({"base": 0.0, "A": 0.0})
-    ran = study.trials["model_calls"].mask(study.trials["arm"] == "A", 0)
-    found = front(dataclasses.replace(study, trials=study.trials.assign(model_calls=ran)))
-    assert found["A"].seconds is None and not found["A"].front_seconds
+def test_an_arm_without_a_finished_video_is_on_no_front():
+    study = drawn({"base": 0.0, "A": -0.6})
+    states = study.trials["state"].mask(study.trials["arm"] == "A", "failed")
+    arm = front(dataclasses.replace(study, trials=study.trials.assign(state=states)))["A"]
+    assert (arm.gain, arm.seconds, arm.front_calls, arm.share_calls) == (None, None, False, 0)
