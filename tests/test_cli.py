@@ -39,7 +39,7 @@ def imported(stderr: str) -> set[str]:
 def test_help_loads_nothing_but_the_parser():
     done = run("--help", flags=("-X", "importtime"))
     assert done.returncode == 0
-    for verb in ("demo", "sweep", "plan", "sync", "ui", "doctor"):
+    for verb in ("demo", "sweep", "plan", "sync", "cache", "ui", "doctor"):
         assert f"\n    {verb} " in done.stdout
     assert not imported(done.stderr) & {*HEAVY, "hydra", "omegaconf", "numpy", "rich", "scipy"}
 

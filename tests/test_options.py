@@ -70,6 +70,21 @@ def test_the_studies_folder_is_absolute_wherever_the_run_is(tmp_path, monkeypatc
     assert Options(studies="/b").folder == Path("/b")
 
 
+def test_the_stage_store_is_among_the_studies_unless_it_has_a_place_of_its_own(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert options_from({"studies": "/b"}).cache_folder == Path("/b/.cache")
+    assert options_from({"cache": {"folder": "~/c"}}).cache_folder == Path("/home/me/c")
+    assert options_from({"cache": {"limit_gb": 1.5}}).cache_limit == 1_500_000_000
+    assert options_from({"cache": {"enabled": False}}).cache.enabled is False
+
+
+def test_a_store_without_room_is_refused():
+    assert message({"cache": {"limit_gb": 0}}).startswith("cache.limit_gb: expected more than 0")
+    assert message({"cache": {"limit": 1}}).startswith(
+        "the configuration.cache: unknown key 'limit'"
+    )
+
+
 def test_a_protocol_names_its_primary_metric():
     tree: dict[str, object] = {"protocol": {"name": "mine", "primary": "motion", "why": "so"}}
     assert protocol_from(tree) == Protocol(name="mine", primary="motion", why="so")

@@ -73,6 +73,12 @@ def test_every_schema_ever_written_loads(fixture):
     assert record.peak_memory["cuda"] is None
 
 
+def test_before_the_stage_store_every_stage_was_computed_in_its_own_trial():
+    old = read_record(FIXTURES / "v1.json")
+    assert old.model_calls_executed == old.model_calls == 12
+    assert [stage["stored"] for stage in old.stages.values()] == [False, False]
+
+
 def test_there_is_a_fixture_of_every_schema():
     assert sorted(p.stem for p in FIXTURES.glob("*.json")) == [
         f"v{n}" for n in range(1, SCHEMA + 1)

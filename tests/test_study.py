@@ -7,7 +7,8 @@ import functools
 import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, groupby
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ from wanexp.strict import ConfigError
 from wanexp.study import (
     PlannedTrial,
     distinct,
+    neighbours,
+    new_model_calls,
     plan_summary,
     plan_trials,
     shared_model_calls,
@@ -199,6 +202,74 @@ def test_an_unguided_refinement_shares_the_guided_stage_before_it():
     trials = plan_trials(sweep({"two": TWO, "free": free}, seeds=[0], cases={"a": CASES["a"]}))
     assert [t.plan.model_calls for t in trials] == [14, 11]
     assert shared_model_calls(trials) == 8 + 6 + 3
+
+
+def loras(file: Path, strength: float) -> list[Settings]:
+    return [{**TWO[0], "loras": {str(file): strength}}, TWO[1]]
+
+
+def test_a_lora_of_other_content_under_the_same_name_shares_nothing(tmp_path):
+    file, keys = tmp_path / "style.safetensors", []
+    for content in (b"one", b"other", b"one"):
+        file.write_bytes(content)
+        (trial,) = plan_trials(sweep({"two": loras(file, 1.0)}, seeds=[0], cases={"a": CASES["a"]}))
+        keys.append(trial.stage_keys)
+    assert keys[0] == keys[2]
+    assert not set(keys[0]) & set(keys[1])
+
+
+def test_a_stage_has_one_key_whatever_comes_after_it():
+    two, longer, other = plan_trials(
+        sweep({"two": TWO, "longer": LONGER, "other": OTHER}, seeds=[0], cases={"a": CASES["a"]})
+    )
+    assert two.stage_keys[0] == longer.stage_keys[0] != other.stage_keys[0]
+    # the second stages of two and other are the same settings on another beginning
+    assert len({two.stage_keys[1], longer.stage_keys[1], other.stage_keys[1]}) == 3
+    assert {len(key) for key in two.stage_keys} == {32}
+
+
+# Order
+
+
+def runs(values: Sequence[object]) -> int:
+    """How many stretches of equal values there are."""
+    return sum(1 for _ in groupby(values))
+
+
+def test_trials_that_share_something_run_next_to_each_other():
+    draw = random.Random(0)
+    for _ in range(10):
+        arms = {
+            f"arm{n}": [
+                {"steps": draw.choice([2, 3])},
+                {"steps": draw.choice([2, 3]), "denoise": 0.5},
+                {"steps": draw.choice([2, 3]), "denoise": 0.4},
+            ]
+            for n in range(8)
+        }
+        trials = plan_trials(sweep(arms))
+        draw.shuffle(trials)
+        ordered = neighbours(trials)
+        assert sorted(t.arm for t in ordered) == sorted(t.arm for t in trials)
+        for shared in (
+            [t.case for t in ordered],
+            *([t.stage_keys[k] for t in ordered] for k in range(3)),
+        ):
+            assert runs(shared) == len(set(shared))
+
+
+def test_an_order_that_shares_already_stays_as_it_is():
+    made = sweep({"two": TWO, "longer": LONGER, "other": OTHER})
+    trials = plan_trials(made)
+    assert neighbours(trials) == trials
+
+
+def test_what_a_trial_adds_is_what_none_before_it_has():
+    trials = plan_trials(
+        sweep({"two": TWO, "longer": LONGER, "again": TWO}, seeds=[0], cases={"a": CASES["a"]})
+    )
+    assert new_model_calls(trials) == [2 * (4 + 3), 2 * 5, 0]
+    assert new_model_calls([]) == []
 
 
 # What plan --json prints

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from wanexp.cache import held, read_entry
 from wanexp.cli import main
 from wanexp.record import StudyPaths, read_record, read_study
 from wanexp.video import read_video
@@ -42,6 +43,7 @@ CALLS = 2 * 2 + 1
 """Of one trial alone."""
 SHARED = 2 * 2 + 1 + 1
 """Of both arms on one case and seed."""
+SMALL = ("recipe.width=64", "recipe.height=64", "recipe.frames=5")
 
 
 def sweep(folder, *arguments, name="tiny"):
@@ -141,6 +143,55 @@ def test_a_limit_leaves_the_rest_for_later(folder):
     assert (result["completed"], result["skipped"], result["trials"]) == (1, 3, 4)
 
 
+def test_trials_whose_stages_are_all_stored_are_measured_without_a_model_call(folder):
+    store = f"cache.folder={folder / 'common'}"
+    _, once, _ = sweep(folder, "seed=0", "studies=here", store, *SMALL)
+    status, result, talk = sweep(folder, "seed=0", "studies=there", store, *SMALL)
+    assert status == 0, talk
+    assert (once["model_calls_executed"], once["completed"]) == (SHARED, 2)
+    assert (result["model_calls_executed"], result["completed"]) == (0, 2)
+    first = {r.digest: r for r in read_study(StudyPaths(folder / "here" / "tiny")).records}
+    for record in read_study(StudyPaths(folder / "there" / "tiny")).records:
+        before = first[record.digest]
+        assert (record.model_calls, record.model_calls_executed) == (CALLS, 0)
+        assert record.measurements == before.measurements
+        for name, facts in record.stages.items():
+            assert facts == {**before.stages[name], "stored": True}
+
+
+def test_without_the_store_every_trial_is_computed_whole(folder):
+    arguments = ("seed=0", "studies=off", "cache.enabled=false", *SMALL)
+    _, result, talk = sweep(folder, *arguments)
+    assert result["model_calls_executed"] == 2 * CALLS
+    assert f"2 trials, {2 * CALLS} model calls" in talk
+    assert not (folder / "off" / ".cache").exists()
+
+
+def test_the_stage_store_is_shown_and_cleared(folder):
+    where = f"cache.folder={folder / 'kept'}"
+    _, first, _ = sweep(folder, "seed=0", "studies=one", where, *SMALL)
+
+    def cache(*arguments):
+        out = io.StringIO()
+        with contextlib.chdir(folder), redirect_stdout(out):
+            assert main(["cache", where, *arguments]) == 0
+        return out.getvalue()
+
+    tree = json.loads(cache("--json"))
+    assert tree["folder"] == str(folder / "kept")
+    # three stages; prompt, negative prompt and source
+    assert (tree["entries"], tree["models"]["wan_mini"]["entries"]) == (6, 6)
+    assert 0 < tree["bytes"] == tree["models"]["wan_mini"]["bytes"] < tree["limit_bytes"]
+    assert tree["removed"] == {"entries": 0, "bytes": 0}
+    assert "kept: 6 entries, " in cache() and "wan_mini: 6 entries, " in cache()
+    cleared = json.loads(cache("--clear", "--json"))
+    assert cleared["removed"] == {"entries": 6, "bytes": tree["bytes"]}
+    assert (cleared["entries"], cleared["oldest"]) == (0, None)
+    assert cache() == "kept: empty\n"
+    _, again, _ = sweep(folder, "seed=0", "studies=two", where, *SMALL)
+    assert again["model_calls_executed"] == first["model_calls_executed"] == SHARED
+
+
 def test_a_failing_trial_is_recorded_and_the_others_run(folder):
     arm = "broken: [recipe.stages.refine.denoise=0.3, memory.device=cuda]"
     (folder / "sweeps" / "broken.yaml").write_text(
@@ -227,3 +278,99 @@ def test_ctrl_c_stops_with_one_sentence(folder):
     assert process.returncode == 130
     assert "Traceback" not in stderr and "goes on where it was" in stderr
     assert all(read_record(p).state == "completed" for p in trials.glob("[!.]*/record.json"))
+
+
+COUNTING = """
+import os, sys
+from torch.nn.modules.module import register_module_forward_pre_hook
+from wanexp.cli import main
+
+file = os.open(sys.argv[1], os.O_APPEND | os.O_CREAT | os.O_WRONLY)
+
+def count(module, arguments):
+    if type(module).__name__ == "WanTransformer3DModel":
+        os.write(file, b".")
+
+register_module_forward_pre_hook(count)
+sys.exit(main(sys.argv[2:]))
+"""
+"""The command line in a process that leaves a dot in a file for each latent through an expert."""
+
+LONGER = ("recipe.stages.establish.steps=8", "metrics=[motion]", "measure_stages=false")
+TREE = 2 * (16 + 1 + 1)
+
+
+def start_counting(folder, dots, *arguments):
+    command = [sys.executable, "-c", COUNTING, str(dots), "sweep", "tiny", "tracking=none"]
+    return subprocess.Popen(
+        [*command, *SMALL, *LONGER, *arguments, "--json"],
+        cwd=folder,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+    )
+
+
+def result_of(process):
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return json.loads(out.splitlines()[-1])
+
+
+def calls_in(store):
+    """Model calls of the stages that a store holds."""
+    facts = [read_entry(entry.path).facts for entry in held(store)]
+    return sum(int(str(f["model_calls"])) for f in facts if f["kind"] == "stage")
+
+
+@pytest.mark.slow
+def test_a_sweep_killed_again_and_again_never_computes_a_finished_stage_twice(folder):
+    store, spent = folder / "torn" / ".cache", 0
+    for number, last_call in enumerate((5, 3, 1)):
+        dots = folder / f"torn{number}.dots"
+        process = start_counting(folder, dots, "studies=torn")
+        before = calls_in(store)
+        while not dots.exists() or dots.stat().st_size < last_call:
+            assert process.poll() is None
+            time.sleep(0.001)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        spent += len(dots.read_bytes()) - (calls_in(store) - before)  # in the stage in flight
+    stored, dots = calls_in(store), folder / "torn.dots"
+    result = result_of(start_counting(folder, dots, "studies=torn"))
+    assert len(dots.read_bytes()) == result["model_calls_executed"] == TREE - stored
+    assert calls_in(store) == TREE
+    assert spent < 3 * 16
+
+
+@pytest.mark.slow
+def test_a_sweep_killed_between_its_stages_costs_its_tree_in_all(folder):
+    """The first stage is stored, the second has not begun."""
+    store, dots = folder / "cut" / ".cache", folder / "cut.dots"
+    process = start_counting(folder, dots, "studies=cut", "recipe.stages.refine.steps=300")
+    while calls_in(store) < 16:
+        assert process.poll() is None
+        time.sleep(0.001)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    result = result_of(start_counting(folder, folder / "rest.dots", "studies=cut"))
+    assert result["model_calls_executed"] == TREE - 16
+
+
+@pytest.mark.slow
+def test_two_processes_on_one_sweep_share_its_trials_and_compute_nothing_twice(folder):
+    dots = [folder / "left.dots", folder / "right.dots"]
+    both = [start_counting(folder, path, "studies=both") for path in dots]
+    results = [result_of(process) for process in both]
+    assert [result["trials"] for result in results] == [4, 4]
+    assert sum(result["completed"] for result in results) == 4
+    assert sum(result["failed"] for result in results) == 0
+    calls = [len(path.read_bytes()) if path.exists() else 0 for path in dots]
+    assert calls == [result["model_calls_executed"] for result in results]
+    assert sum(calls) == calls_in(folder / "both" / ".cache") == TREE
+    records = read_study(StudyPaths(folder / "both" / "tiny")).records
+    assert [record.state for record in records] == ["completed"] * 4
+    assert sum(record.model_calls_executed for record in records) == TREE
+    assert not list((folder / "both").rglob("*~*"))  # no claim is left

@@ -46,6 +46,17 @@ def test_undefined_is_nan_and_never_zero(study):
     assert undefined_counts(load_study(study.root)) == {"face": 1}
 
 
+def test_costs_are_those_of_the_video_alone_and_those_of_the_trial(tmp_path):
+    """Another trial left this one its first stage."""
+    stages = {
+        "establish": {"seconds": 3.0, "model_calls": 40, "stored": True},
+        "refine": {"seconds": 1.5, "model_calls": 10, "stored": False},
+    }
+    one = record("d1", stages=stages, timings={"sample": 1.6}, model_calls_executed=10)
+    row = load_study(write_study(tmp_path, ROWS[:1], [one]).root).trials.loc[0]
+    assert (row["model_calls"], row["model_calls_executed"], row["seconds"]) == (50, 10, 4.5)
+
+
 def test_directions_come_from_the_records(study):
     assert load_study(study.root).directions == {"jitter": "lower", "face": "one"}
 
