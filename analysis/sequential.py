@@ -57,7 +57,6 @@ def anytime_p(effects: ArrayLike) -> Array:
     # n · mean² / sum of squares = t² / (n − 1 + t²)
     explained = total**2 / n / np.where(squares > 0, squares, 1.0)
     log_ratio = -0.5 * np.log1p(n) - n / 2 * np.log1p(-explained * n / (n + 1.0))
-    log_ratio[..., 0] = 0.0
     return np.exp(-np.maximum(log_ratio, 0.0))
 
 
@@ -79,7 +78,7 @@ def anytime_interval(effects: ArrayLike, alpha: float = ALPHA) -> Interval:
 def anytime_critical(cases: int, alpha: float = ALPHA) -> float:
     """The |t| that makes ``anytime_p`` equal alpha at this number of cases; infinite if none."""
     grown = (math.sqrt(1 + cases) / alpha) ** (2 / cases)
-    if cases < 2 or grown >= 1 + cases:
+    if grown >= 1 + cases:
         return math.inf
     return math.sqrt((cases - 1) * (grown - 1) / (1 - grown / (1 + cases)))
 

@@ -273,7 +273,7 @@ def _share(claimed: Mask) -> float:
 
 
 def _percent(share: float | np.floating) -> float:
-    return round(100 * float(share), 2)
+    return round(100 * float(share), 1)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,10 @@ def test_power_is_what_simulated_studies_reach():
     assert power(0.4, 0.5, 11) == pytest.approx((t_test(drawn) <= 0.05).mean(), abs=0.01)
 
 
+def test_the_power_to_see_nothing_is_the_level_from_both_sides():
+    assert power(1e-9, 1.0, 6, 0.05) == pytest.approx(0.05)
+
+
 def test_fewer_cases_than_needed_have_less_than_the_wanted_power():
     needed = cases_needed(0.2, 0.3, at(0.01))
     assert needed is not None

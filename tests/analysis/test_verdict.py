@@ -103,6 +103,7 @@ def test_nothing_is_claimed_on_fewer_than_four_cases():
     few = effect(cases=3, tested=False)
     assert ruled(few, p=None, needed=2) == Ruling(verdict="too few pairs", reason="cases", needed=4)
     assert ruled(few, p=None, needed=40, next_look=6).needed == 40
+    assert ruled(few, p=None, needed=2, next_look=6).needed == 6
     assert ruled(few, p=None, needed=None).needed == 4
 
 
