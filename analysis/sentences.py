@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from analysis.compare import ArmComparison, Comparison, Confirmation, Stop
-from analysis.effects import Scale
+from analysis.effects import MOTION, Scale
 from analysis.intervals import ALPHA, LEAST_CASES
 from analysis.verdict import Effect, Reason
 
@@ -61,6 +61,8 @@ def arm_sentence(comparison: Comparison, arm: ArmComparison) -> str:
     }[ruling.verdict]
     if not effect.asked:
         return f"{head}: no pair of finished videos has {effect.metric} measured."
+    if effect.mean == effect.spread == 0:
+        return f"{head}: {effect.metric} is the same in every pair ({pairs_words(effect)})."
     found = "" if effect.mean is None else f": {_found(effect)}"
     return f"{head}{found}{_because(comparison, arm)}{_doubts(comparison, arm)}"
 
@@ -102,17 +104,28 @@ def _because(comparison: Comparison, arm: ArmComparison) -> str:
 
 def _doubts(comparison: Comparison, arm: ArmComparison) -> str:
     """What a careful reader would ask next."""
-    effect = arm.primary
-    if arm.ruling.verdict in ("better", "worse") and effect.cases >= PLENTY:
-        if arm.p_sign_flip is not None and arm.p_sign_flip > ALPHA:
-            return (
-                " A test that assumes no distribution does not find it"
-                f" (p = {arm.p_sign_flip:.2f}): look at the single cases."
-            )
-    elif effect.p is not None and arm.p_holm is not None and effect.p <= ALPHA < arm.p_holm:
+    effect, found = arm.primary, []
+    claimed = arm.ruling.verdict in ("better", "worse")
+    if claimed and effect.cases >= PLENTY and arm.p_sign_flip and arm.p_sign_flip > ALPHA:
+        found.append(
+            "A test that assumes no distribution does not find it"
+            f" (p = {arm.p_sign_flip:.2f}): look at the single cases."
+        )
+    if effect.p is not None and arm.p_holm is not None and effect.p <= ALPHA < arm.p_holm:
         count = len(comparison.arms)
-        return f" Alone it would count; among {count} comparisons it can be chance."
-    return ""
+        found.append(f"Alone it would count; among {count} comparisons it can be chance.")
+    worse = [other for other in arm.others if _seems_worse(other)]
+    if arm.ruling.verdict == "better" and worse:
+        words = ", ".join(f"{other.metric} ({interval_words(other)})" for other in worse)
+        found.append(f"Not tested, but look at {words}.")
+    return "".join(f" {sentence}" for sentence in found)
+
+
+def _seems_worse(other: Effect) -> bool:
+    """Whether all of the interval of a metric that does not decide is on the bad side."""
+    if other.metric in MOTION or other.low is None or other.high is None:
+        return False
+    return other.high < 0 if other.scale.better > 0 else other.low > 0
 
 
 def scope_sentence(comparison: Comparison) -> str:

@@ -129,6 +129,14 @@ def false_positives(rng: np.random.Generator, studies: int) -> Rows:
     return rows
 
 
+def bootstrapped(rng: np.random.Generator, effects: Array, draws: int = 500) -> Interval:
+    """What the intervals are instead of: percentiles of means over redrawn cases."""
+    cases = effects.shape[-1]
+    means = effects[:, rng.integers(0, cases, (draws, cases))].mean(-1)
+    low, high = np.percentile(means, [100 * ALPHA / 2, 100 - 100 * ALPHA / 2], axis=-1)
+    return Interval(effects.mean(-1), low, high)
+
+
 def coverage(rng: np.random.Generator, studies: int) -> Rows:
     """How often 95 % intervals hold the true mean of the cases' effects, in %."""
     rows: Rows = []
@@ -145,6 +153,7 @@ def coverage(rng: np.random.Generator, studies: int) -> Rows:
         row["all planned looks"] = _percent(np.all(at_looks, axis=0).mean())
         after = [_holds(anytime_interval(effects[:, :n])) for n in range(LEAST_CASES, cases + 1)]
         row["any time"] = _percent(np.all(after, axis=0).mean())
+        row["bootstrap"] = _percent(_holds(bootstrapped(rng, effects[:2000])).mean())
         rows.append(row)
     return rows
 

@@ -8,6 +8,7 @@ import pytest
 from analysis.compare import compare_study
 from analysis.intervals import holm, t_interval
 from analysis.load import StudyTable, load_study
+from analysis.power import cases_needed, likely_spread
 from analysis.simulate import claims, planned
 from tests.analysis.studies import measured, record, write_study
 from tests.analysis.tables import drawn, protocol, table
@@ -78,6 +79,16 @@ def test_motion_as_the_primary_metric_does_not_gate_itself():
     assert (arm.motion_state, arm.ruling.verdict) == ("itself", "better")
 
 
+def test_a_gain_whose_motion_falls_about_as_far_as_the_margin_does_not_count():
+    gains = {"base": 0.0, "A": -0.8}
+    below = drawn(gains, motion={"A": math.log(0.88)}, motion_spread=0.2)
+    arm = compare_study(below, protocol()).arms[0]
+    assert (arm.motion_state, arm.ruling.reason) == ("unclear", "motion doubtful")
+    above = drawn(gains, motion={"A": math.log(0.97)}, motion_spread=0.3)
+    found = compare_study(above, protocol()).arms[0].ruling
+    assert found.reason == "motion unclear" and found.needed is not None and found.needed > 12
+
+
 def test_undefined_pairs_lower_n_and_are_counted():
     study = drawn({"base": 0.0, "A": -0.6}, spread=0.1)
     holes = study.trials.assign(
@@ -137,6 +148,23 @@ def test_a_look_has_its_part_of_the_level_and_the_end_the_rest():
 def case_effects(study: StudyTable) -> np.ndarray:
     logs = np.log(np.array(study.trials["flicker"], float)).reshape(-1, 2, 2)  # case, seed, arm
     return (logs[..., 1] - logs[..., 0]).mean(1)
+
+
+def test_looks_that_this_study_cannot_have_are_dropped():
+    study = drawn({"base": 0.0, "A": -0.6}, cases=8)
+    assert compare_study(study, protocol(looks=(2, 6, 8, 12))).looks == (6, 8)
+    assert compare_study(drawn({"base": 0.0, "A": 0.0}, cases=2), protocol(looks=(6,))).looks == (
+        2,
+    )
+
+
+def test_more_comparisons_need_more_cases_to_see_as_much():
+    few = compare_study(drawn({"base": 0.0, "A": 0.0}, spread=0.5), protocol()).arms[0]
+    effect = compare_study(drawn({"base": 0.0, "A": 0.0, "B": 0.0}, spread=0.5), protocol()).arms[0]
+    spread = likely_spread(effect.primary.spread or 0, 12)
+    assert effect.ruling.needed == cases_needed(math.log(1.25), spread, lambda _: 0.025)
+    spread = likely_spread(few.primary.spread or 0, 12)
+    assert few.ruling.needed == cases_needed(math.log(1.25), spread, lambda _: 0.05)
 
 
 def test_a_study_may_stop_when_all_is_decided_and_says_what_that_saves():

@@ -6,6 +6,7 @@ import pytest
 
 from analysis.compare import compare_study
 from analysis.ranking import rank_arms
+from analysis.resample import redrawn_means
 from tests.analysis.tables import drawn, protocol, table
 
 EVEN = {"flicker": 1.0, "warp": 1.0}
@@ -89,6 +90,13 @@ def test_a_metric_that_one_arm_has_no_two_cases_of_judges_nobody():
     found = ranked(dataclasses.replace(study, trials=study.trials.assign(warp=holes)), EVEN)
     assert found.left_out == ("warp",) and found.weights == {"flicker": 1}
     assert found.arms[0].arm == "A"
+
+
+def test_a_draw_of_cases_without_a_metric_takes_its_mean():
+    gains = np.array([[[0.0, 0.0, 0.0]], [[3.0, np.nan, np.nan]]])
+    means = redrawn_means(gains, draws=50, seed=0)
+    assert means.shape == (50, 2, 1)
+    np.testing.assert_array_equal(means[:, 1, 0], 3.0)
 
 
 def test_without_weights_there_is_no_ranking():

@@ -55,6 +55,18 @@ def test_no_difference_says_what_is_ruled_out():
     assert sentence.endswith("; a change of 20 % is ruled out.")
 
 
+def test_equal_videos_are_said_to_be_equal():
+    rows = [
+        {"arm": arm, "case": f"c{i}", "seed": 0, "flicker": 1.0 + i, "motion_top5": 20.0}
+        for i in range(4)
+        for arm in ("base", "A")
+    ]
+    assert said(table(rows))[0] == (
+        "No difference found between A and base: flicker is the same in every pair"
+        " (4 cases, 4 pairs)."
+    )
+
+
 def test_three_cases_are_too_few_to_say_anything():
     found = said(drawn({"base": 0.0, "A": -3.0}, cases=3, spread=0.01))
     assert len(found) == 1  # nothing was claimed, so nothing is said of its reach
@@ -99,6 +111,25 @@ def test_a_verdict_that_rests_on_the_bell_curve_says_so():
     assert "A test that assumes no distribution does not find it (p = 0.06)" in " ".join(
         comparison_sentences(found)
     )
+
+
+def test_a_winner_that_seems_worse_otherwise_is_said_to_be():
+    rows = [
+        {
+            "arm": arm,
+            "case": f"c{i}",
+            "seed": 0,
+            "flicker": math.exp(i + better * (1 + 0.1 * i)),
+            "warp": math.exp(i - better * (1 + 0.1 * i)),
+            "motion_top5": 20.0,
+        }
+        for i in range(4)
+        for arm, better in (("base", 0.0), ("A", -1.0))
+    ]
+    assert said(table(rows))[0].endswith(
+        " Not tested, but look at warp (2.6 times as high to 3.9 times as high)."
+    )
+    assert "Not tested" not in said(table(rows), protocol("warp"))[0]  # it is worse anyway
 
 
 def test_confirmation_is_said_for_what_it_was_on():
