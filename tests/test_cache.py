@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
 import subprocess
@@ -26,6 +25,7 @@ from wanexp.cache import (
     read_entry,
     store_tree,
 )
+from wanexp.claim import Claim
 from wanexp.owner import owner
 
 MANY = 10**9
@@ -231,6 +231,20 @@ def test_of_several_processes_that_want_an_entry_one_makes_it(tmp_path):
     assert log.read_text() == "made\n" * 5
 
 
+def test_what_was_made_between_the_look_and_the_claim_is_taken(store, monkeypatch):
+    real = cache_module.try_claim
+
+    def late(folder: Path, name: str) -> Claim | None:
+        entry_of(store, name).parent.mkdir(parents=True)
+        entry_of(store, name).write_bytes(entry_bytes(name, pack(VALUES)))
+        return real(folder, name)
+
+    monkeypatch.setattr(cache_module, "try_claim", late)
+    maker = Maker()
+    assert get(store, "ab", maker)[1] is True
+    assert maker.made == 0
+
+
 def test_who_waits_takes_over_from_one_that_was_killed(tmp_path):
     log = tmp_path / "log"
     first = start(tmp_path / "store", "ab", log, 600)
@@ -246,7 +260,7 @@ def test_who_waits_takes_over_from_one_that_was_killed(tmp_path):
 
 
 def test_who_waits_says_so_once_and_takes_what_was_made_meanwhile(store, caplog, monkeypatch):
-    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(cache_module, "PATIENCE", 0.0)
     claims = store.folder / "claims"
     claims.mkdir(parents=True)
     (claims / f"ab~{owner()}~rival").touch()
@@ -263,7 +277,7 @@ def test_who_waits_says_so_once_and_takes_what_was_made_meanwhile(store, caplog,
     maker = Maker()
     assert get(store, "ab", maker)[1] is True
     assert (maker.made, len(pauses)) == (0, 3)
-    assert caplog.messages == ["waiting for another process that computes ab"]
+    assert caplog.messages == [f"waiting for another process to compute {entry_of(store, 'ab')}"]
 
 
 # What the verb shows

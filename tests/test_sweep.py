@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from wanexp.backends.diffusers import DiffusersBackend
 from wanexp.cache import held, read_entry
 from wanexp.cli import main
 from wanexp.record import StudyPaths, read_record, read_study
@@ -157,6 +158,22 @@ def test_trials_whose_stages_are_all_stored_are_measured_without_a_model_call(fo
         assert record.measurements == before.measurements
         for name, facts in record.stages.items():
             assert facts == {**before.stages[name], "stored": True}
+
+
+def test_a_trial_that_fails_after_sampling_costs_no_model_call_again(folder, monkeypatch):
+    def fails(backend, latent):
+        raise RuntimeError("no memory to decode")
+
+    arguments = ("seed=0", "studies=failing", *SMALL)
+    monkeypatch.setattr(DiffusersBackend, "decode", fails)
+    _, first, _ = sweep(folder, *arguments)
+    assert (first["failed"], first["model_calls_executed"]) == (2, SHARED)
+    records = read_study(StudyPaths(folder / "failing" / "tiny")).records
+    assert sum(record.model_calls_executed for record in records) == SHARED
+    assert all(record.timings["sample"] > 0 for record in records)
+    monkeypatch.undo()
+    _, second, _ = sweep(folder, *arguments)
+    assert (second["completed"], second["model_calls_executed"]) == (2, 0)
 
 
 def test_without_the_store_every_trial_is_computed_whole(folder):

@@ -35,6 +35,10 @@ T = TypeVar("T")
 
 SUFFIX = ".safetensors"
 PARTIAL = ".partial-"
+
+PATIENCE = 20.0
+"""Seconds of waiting for another process after which it is worth a word."""
+
 LONGEST_HEADER = 1 << 20
 """Bytes; a header that claims to be longer is damaged."""
 
@@ -95,7 +99,7 @@ class Store:
             unpack: Takes it out of an entry; an error of value, key or type says that the entry
                 does not hold it.
         """
-        waited = False
+        begun, told = time.monotonic(), False
         while (found := self._found(key, unpack, warn=False)) is None:
             try:
                 claim = try_claim(self._claims, key)
@@ -104,9 +108,9 @@ class Store:
                 return make(), False
             if claim is not None:
                 return self._fetch_claimed(claim, key, make, pack, unpack)
-            if not waited:
-                log.info("waiting for another process that computes %s", key)
-                waited = True
+            if not told and time.monotonic() - begun > PATIENCE:
+                log.warning("waiting for another process to compute %s", self._path(key))
+                told = True
             time.sleep(pause())
         return found, True
 
@@ -275,7 +279,7 @@ def read_entry(path: Path) -> Entry:
     return Entry(arrays=arrays, facts=facts)
 
 
-def _split(data: bytes) -> tuple[dict[str, object], bytes]:
+def _split(data: bytes) -> tuple[dict[str, object], memoryview]:
     """A safetensors file's header, as JSON, and its arrays' bytes."""
     size = int.from_bytes(data[:8], "little")
     if not 0 < size <= min(LONGEST_HEADER, len(data) - 8):
@@ -286,7 +290,7 @@ def _split(data: bytes) -> tuple[dict[str, object], bytes]:
         header = None
     if not isinstance(header, dict):
         raise EntryError("the entry is damaged (its header cannot be read)")
-    return header, data[8 + size :]
+    return header, memoryview(data)[8 + size :]  # which may be tens of megabytes
 
 
 def _metadata(header: dict[str, object]) -> dict[str, str]:
@@ -296,7 +300,7 @@ def _metadata(header: dict[str, object]) -> dict[str, str]:
     return metadata
 
 
-def _checksum(header: Mapping[str, object], body: bytes) -> str:
+def _checksum(header: Mapping[str, object], body: memoryview) -> str:
     """SHA-256 of a header without its checksum, and of all that follows."""
     digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     digest.update(body)

@@ -19,8 +19,9 @@ from wanexp.owner import is_dead, owner
 BEAT = 15.0
 """Seconds between a holder's signs of life."""
 
-SILENCE = 600.0
-"""Seconds without a sign after which a holder on another machine counts as dead."""
+SILENCE = 180.0
+"""Seconds without a sign after which a holder on another machine counts as dead. A container that
+was started again is another machine."""
 
 LOOK_AGAIN = (0.05, 0.2)
 """Seconds between two looks at somebody else's claim; at random, so that no two stay in step."""
@@ -83,8 +84,8 @@ def is_claimed(folder: Path, name: str, *, besides: Path | None = None) -> bool:
 
 
 def claimed(folder: Path) -> set[str]:
-    """All that living processes claim."""
-    with contextlib.suppress(FileNotFoundError):
+    """All that living processes claim; nothing where the folder cannot be read."""
+    with contextlib.suppress(OSError):
         return {p.name.split("~")[0] for p in folder.iterdir() if not _removed_as_dead(p)}
     return set()
 

@@ -74,6 +74,11 @@ class SweepProgress:
             self.task, completed=self.before + self.now, description=f"{self._trial()} · {what}"
         )
 
+    def waits(self, count: int) -> None:
+        """One line: the rest is in other hands."""
+        trials = "trial" if count == 1 else f"{count} trials"
+        self.console.print(f"[dim]waiting for other processes, which run the last {trials}[/dim]")
+
     def ended(self, planned: PlannedTrial, record: TrialRecord) -> None:
         """One line with what it took."""
         self._over(planned)

@@ -32,6 +32,10 @@ class Watcher(Protocol):
         """``done`` evaluations of a stage are over."""
         ...
 
+    def waits(self, count: int) -> None:
+        """Other processes run the ``count`` trials that are left."""
+        ...
+
     def ended(self, planned: PlannedTrial, record: TrialRecord) -> None:
         """A trial was recorded."""
         ...
@@ -96,7 +100,7 @@ def run_trials(
         model_calls += stage.model_calls // len(stage.experts)
         watcher.evaluated(stage, done)
 
-    for number, planned in enumerate(_one_by_one(waiting, study), start=1):
+    for number, planned in enumerate(_one_by_one(waiting, study, watcher), start=1):
         watcher.begins(planned, number)
         try:
             record = run_trial(planned, study, options, evaluated)
@@ -117,16 +121,21 @@ def run_trials(
     )
 
 
-def _one_by_one(waiting: Sequence[PlannedTrial], study: StudyPaths) -> Iterator[PlannedTrial]:
+def _one_by_one(
+    waiting: Sequence[PlannedTrial], study: StudyPaths, watcher: Watcher
+) -> Iterator[PlannedTrial]:
     """The trials that nobody else runs or has finished meanwhile, claimed while each is in hand.
 
     What others have in hand comes last: it is theirs, unless they fail or die.
     """
-    left, last = list(waiting), None
+    left, last, told = list(waiting), None, False
     while left:
         planned = _choose(left, study, last)
         claim = None if planned is None else _claim(planned, study)
         if planned is None or claim is None:
+            if planned is None and not told:
+                watcher.waits(len(left))
+            told |= planned is None
             time.sleep(pause())
         else:
             with claim:
