@@ -163,7 +163,10 @@ def compare_study(
     looks = _looks(protocol, len(cases), done)
     reached = [look for look in looks if look <= done]
     at_looks = [_at_look(study, cases, looks, look) for look in reached]
-    arms = at_looks[-1] if at_looks else _before(study, cases, looks[0])
+    look = reached[-1] if reached else None
+    bare = at_looks[-1] if at_looks else _before(study, cases, looks[0])
+    weight = None if look is None else float(look_weights(looks)[looks.index(look)])
+    arms = tuple(_described(study, arm, cases[:look], weight) for arm in bare)
     winner = _winner(arms)
     return Comparison(
         study=str(table.study.get("name", "")),
@@ -173,7 +176,7 @@ def compare_study(
         arms=arms,
         cases=cases,
         looks=looks,
-        look=reached[-1] if reached else None,
+        look=look,
         winner=winner,
         kept_back=cases == held,
         confirmation=_confirm(study, winner, cases, held, fresh) if winner else None,
@@ -241,11 +244,6 @@ def _compared(
 ) -> ArmComparison:
     """One arm, ruled on; ``weight`` is the look's, None before the first."""
     protocol = study.protocol
-    others = {
-        name: _shown(study, arm, name, cases, weight)
-        for name in study.directions
-        if name != protocol.primary
-    }
     motion = None if study.motion is None else _shown(study, arm, study.motion, cases, weight)
     itself = protocol.primary in MOTION
     state: MotionState = "itself" if itself else motion_state(motion, protocol.motion_margin)
@@ -262,17 +260,28 @@ def _compared(
             next_look=next_look,
         )
     )
-    tested = effect.low is not None
-    values = study.effects(arm, protocol.primary, cases).values() if tested else None
     return ArmComparison(
         arm=arm,
         ruling=ruling,
         primary=effect,
         p_holm=p,
-        p_sign_flip=None if values is None else sign_flip_test(values),
+        p_sign_flip=None,
         motion=motion,
         motion_state=state,
-        others=tuple(others.values()),
+        others=(),
+    )
+
+
+def _described(
+    study: _Study, arm: ArmComparison, cases: Sequence[str], weight: float | None
+) -> ArmComparison:
+    """The arm with what stands beside a verdict and decides nothing."""
+    values = study.effects(arm.arm, arm.primary.metric, cases).values()
+    others = (name for name in study.directions if name != arm.primary.metric)
+    return replace(
+        arm,
+        p_sign_flip=None if arm.primary.low is None else sign_flip_test(values),
+        others=tuple(_shown(study, arm.arm, name, cases, weight) for name in others),
     )
 
 

@@ -20,7 +20,8 @@ ALPHA = 0.05
 LEAST_CASES = 4
 """Below it nothing is claimed and no interval is given: three numbers do not show their spread."""
 
-EXACT_UP_TO = 2**16
+EXACT_UP_TO = 16
+"""Cases whose sign flips are counted out; of more, 10,000 are drawn."""
 
 
 class Interval(NamedTuple):
@@ -55,7 +56,7 @@ def t_test(effects: ArrayLike) -> Array:
 
 
 def sign_flip_test(effects: ArrayLike) -> float:
-    """Two-sided p of one study that assumes nothing but symmetry; exact up to 16 cases.
+    """Two-sided p of one study that assumes nothing but symmetry; exact up to EXACT_UP_TO.
 
     Under the null each case's effect could as well have had the other sign. With n cases it
     cannot fall below 2/2ⁿ: six are the fewest that reach 5 %.
@@ -66,7 +67,7 @@ def sign_flip_test(effects: ArrayLike) -> float:
         lambda values, axis: np.mean(values, axis=axis),
         permutation_type="samples",
         vectorized=True,
-        n_resamples=EXACT_UP_TO,
+        n_resamples=2**x.size if x.size <= EXACT_UP_TO else 10_000,
         batch=max(1, 2**22 // x.size),
         rng=np.random.default_rng(0),  # drawn from only where it is not exact
     )
