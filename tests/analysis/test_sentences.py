@@ -113,23 +113,34 @@ def test_a_verdict_that_rests_on_the_bell_curve_says_so():
     )
 
 
-def test_a_winner_that_seems_worse_otherwise_is_said_to_be():
+def aside(flicker, warp, motion=0.0):
+    """What is said of an arm that multiplies flicker, warp and motion by about e to these."""
     rows = [
         {
             "arm": arm,
             "case": f"c{i}",
             "seed": 0,
-            "flicker": math.exp(i + better * (1 + 0.1 * i)),
-            "warp": math.exp(i - better * (1 + 0.1 * i)),
-            "motion_top5": 20.0,
+            "flicker": math.exp(i + there * flicker * (1 + 0.1 * i)),
+            "warp": math.exp(i + there * warp * (1 + 0.1 * i)),
+            "motion_top5": 20 * math.exp(there * motion * (1 + 0.1 * i)),
         }
         for i in range(4)
-        for arm, better in (("base", 0.0), ("A", -1.0))
+        for arm, there in (("base", 0), ("A", 1))
     ]
-    assert said(table(rows))[0].endswith(
+    return said(table(rows))[0]
+
+
+def test_a_winner_that_seems_worse_otherwise_is_said_to_be():
+    assert aside(-1, 1).endswith(
         " Not tested, but look at warp (2.6 times as high to 3.9 times as high)."
     )
-    assert "Not tested" not in said(table(rows), protocol("warp"))[0]  # it is worse anyway
+
+
+@pytest.mark.parametrize(
+    ("flicker", "warp", "motion"), [(-1, 0, 0), (-1, -1, 0), (1, 1, 0), (-1, 0, -0.05)]
+)
+def test_only_what_a_winner_loses_beside_motion_is_worth_a_look(flicker, warp, motion):
+    assert "Not tested" not in aside(flicker, warp, motion)
 
 
 def test_confirmation_is_said_for_what_it_was_on():
