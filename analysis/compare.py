@@ -187,8 +187,7 @@ def compare_study(
 def _cases(trials: pd.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """All cases in the study's order, and those that are held back."""
     every = tuple(dict.fromkeys(map(str, trials["case"])))
-    flags = trials["held_out"] if "held_out" in trials else [False] * len(trials)
-    held = {str(case) for case, flag in zip(trials["case"], flags, strict=True) if flag is True}
+    held = set(map(str, trials.loc[trials["held_out"].astype(bool), "case"]))
     return every, tuple(case for case in every if case in held)
 
 

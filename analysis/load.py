@@ -73,6 +73,7 @@ def load_study(folder: Path) -> StudyTable:
 
 def _row(asked: Mapping[str, object], record: TrialRecord | None) -> dict[str, object]:
     row: dict[str, object] = {key: asked[key] for key in ("arm", "case", "seed", "digest")}
+    row["held_out"] = bool(asked.get("held_out"))
     if record is None:
         return {**row, "state": MISSING}
     row |= {
@@ -80,15 +81,9 @@ def _row(asked: Mapping[str, object], record: TrialRecord | None) -> dict[str, o
         "model_calls": record.model_calls,
         "model_calls_executed": record.model_calls_executed,
         "seconds": _sampling_seconds(record),
-        "held_out": _held_out(record),
         "error": record.error["message"] if record.error else None,
     }
     return row | {name: m["value"] for name, m in record.measurements.items()}
-
-
-def _held_out(record: TrialRecord) -> bool:
-    case = record.trial.get("case")
-    return isinstance(case, Mapping) and bool(case.get("held_out"))
 
 
 def _sampling_seconds(record: TrialRecord) -> float | None:

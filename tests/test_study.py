@@ -345,6 +345,13 @@ def test_a_new_study_has_the_question_and_a_row_a_trial():
     assert digests(tree) == {t.digest for t in plan_trials(made)}
 
 
+def test_a_study_says_which_cases_are_kept_back():
+    cases = {"a": CASES["a"], "b": {**CASES["b"], "held_out": True}}
+    rows = saved(sweep({"two": TWO}, cases=cases))["trials"]
+    assert isinstance(rows, list)
+    assert {row["case"]: row["held_out"] for row in rows} == {"a": False, "b": True}
+
+
 def test_the_same_sweep_again_changes_nothing():
     made = sweep({"two": TWO, "other": OTHER})
     tree = saved(made)

@@ -167,7 +167,16 @@ def study_tree(
     has come to mean something else go: their videos stay on disk, but they no longer answer this
     question.
     """
-    rows = [{"arm": t.arm, "case": t.case, "seed": t.seed, "digest": t.digest} for t in trials]
+    rows = [
+        {
+            "arm": t.arm,
+            "case": t.case,
+            "seed": t.seed,
+            "digest": t.digest,
+            "held_out": t.trial.case.held_out,
+        }
+        for t in trials
+    ]
     recipes = {t.arm: digest(recipe_content(t.trial, t.plan.key())) for t in trials}
     cases = {t.case: digest(case_content(t.trial.case)) for t in trials}
     arms = {

@@ -35,11 +35,11 @@ def record(digest, **changes):
 
 
 def write_study(folder, rows, records):
-    """``rows``: (arm, case, seed, digest); ``records``: those that exist."""
+    """``rows``: (arm, case, seed, digest[, held_out]); ``records``: those that exist."""
     study = StudyPaths(folder / "tiny")
     study.trials.mkdir(parents=True)
-    names = ("arm", "case", "seed", "digest")
-    trials = [dict(zip(names, row, strict=True)) for row in rows]
+    names = ("arm", "case", "seed", "digest", "held_out")
+    trials = [dict(zip(names, row, strict=False)) for row in rows]
     study.study.write_text(json.dumps({"schema": 1, "name": "tiny", "arms": {}, "trials": trials}))
     for one in records:
         write_trial(study.trial(one.digest), one)

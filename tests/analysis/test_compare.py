@@ -199,6 +199,12 @@ def test_held_back_cases_choose_nothing_and_confirm_the_winner():
     assert found.confirmation.effect.cases == 5
 
 
+def test_held_back_cases_that_have_not_run_hold_nothing_up():
+    study = drawn({"base": 0.0, "A": -0.6}, cases=10, held=range(5, 10), spread=0.1, done=5)
+    found = compare_study(study, protocol())
+    assert (found.look, found.winner, found.confirmation) == (5, "A", None)
+
+
 def test_a_winner_by_chance_is_not_confirmed():
     study = drawn({"base": 0.0, "A": -0.6}, cases=5, spread=0.1)
     fresh = drawn({"base": 0.0, "A": 0.0}, cases=6, first_case=50, draw=1)
@@ -241,7 +247,7 @@ def test_a_study_on_disk_is_compared_as_it_is_loaded(tmp_path):
     for case in range(5):
         for arm, flicker in (("base", 1.0), ("A", 0.5)):
             digest = f"{arm}{case}"
-            rows.append((arm, f"case{case}", 0, digest))
+            rows.append((arm, f"case{case}", 0, digest, case > 3))
             values = {
                 "flicker": measured(flicker * (1 + case / 10 + 0.01 * case * (arm == "A"))),
                 "motion_top5": measured(20.0, "higher"),
@@ -250,7 +256,6 @@ def test_a_study_on_disk_is_compared_as_it_is_loaded(tmp_path):
                 record(
                     digest,
                     measurements=values,
-                    trial={"case": {"held_out": case > 3}},
                 )
             )
     loaded = load_study(write_study(tmp_path, rows, records).root)
