@@ -219,6 +219,20 @@ def saving(rng: np.random.Generator, studies: int) -> Rows:
     return rows
 
 
+def motion_kept(rng: np.random.Generator, studies: int, most_lost: float = 0.1) -> Rows:
+    """How often motion is shown to be kept, by what it truly does, in %; one look."""
+    rows: Rows = []
+    for cases in (6, 12, 20):
+        for spread in (0.05, 0.1, 0.2):
+            row: dict[str, Cell] = {"cases": cases, "spread of log motion": spread}
+            for share in (0.0, 0.05, most_lost, 0.2):
+                drawn = spread * normal(rng, (studies, cases)) + math.log1p(-share)
+                kept = t_interval(drawn).low > math.log1p(-most_lost)
+                row[f"{share:.0%} less" if share else "equal"] = _percent(kept.mean())
+            rows.append(row)
+    return rows
+
+
 def followed(rng: np.random.Generator, studies: int) -> Rows:
     """The power of a new study with the number of cases that a small one asked for, in %."""
     rows: Rows = []
@@ -265,6 +279,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "Cases needed (80 % power, one arm, one look)": cases_table(),
         "Power, %": power_check(rng, asked.studies),
         "Looking early (12 cases; looks at 6, 9, 12)": saving(rng, asked.studies),
+        "Motion shown to be kept (10 % may be lost), %": motion_kept(rng, asked.studies),
         "Following n needed (20 % less at spread 0.3)": followed(rng, max(asked.studies // 20, 1)),
     }
     for title, rows in tables.items():

@@ -5,7 +5,15 @@ import json
 import numpy as np
 import pytest
 
-from analysis.simulate import SHAPES, coverage, draw_effects, false_positives, followed, main
+from analysis.simulate import (
+    SHAPES,
+    coverage,
+    draw_effects,
+    false_positives,
+    followed,
+    main,
+    motion_kept,
+)
 
 STUDIES = 2000
 ROOM = 3 * (0.05 * 0.95 / STUDIES) ** 0.5
@@ -51,6 +59,14 @@ def test_intervals_hold_the_truth_at_every_number_of_cases():
             assert isinstance(row["bootstrap"], float) and row["bootstrap"] < 87
 
 
+def test_motion_that_is_lost_is_hardly_ever_called_kept():
+    room = 3 * (0.025 * 0.975 / STUDIES) ** 0.5
+    for row in motion_kept(np.random.default_rng(5), STUDIES):
+        lost, gone = row["10% less"], row["20% less"]
+        assert isinstance(lost, float) and isinstance(gone, float)
+        assert gone <= lost <= 100 * (0.025 + room), row
+
+
 def test_following_the_number_asked_for_nearly_gives_the_power_promised():
     for row in followed(np.random.default_rng(4), 200):
         share = row["power reached"]
@@ -62,4 +78,4 @@ def test_the_script_prints_tables_and_json(capsys):
     printed = capsys.readouterr().out.strip().splitlines()
     assert "| effects | cases | seeds |" in printed[2]
     tables = json.loads(printed[-1])["tables"]
-    assert len(tables) == 6 and all(tables.values())
+    assert len(tables) == 7 and all(tables.values())
