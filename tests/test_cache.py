@@ -194,8 +194,13 @@ def test_what_killed_processes_left_goes_and_the_livings_stays(tmp_path):
     dead = owner().rsplit("-", 1)[0] + "-1"
     for name in (f".partial-ab~{dead}~00", f".partial-cd~{owner()}~00", ".partial-strange"):
         (folder / name).write_bytes(b"half")
+    claims = tmp_path / "store" / "claims"
+    claims.mkdir()
+    for name in (f"ab~{dead}~00", f"cd~{owner()}~00"):
+        (claims / name).touch()
     Store(tmp_path / "store", MANY)
     assert [path.name[:11] for path in folder.iterdir()] == [".partial-cd"]
+    assert [path.name[:2] for path in claims.iterdir()] == ["cd"]
 
 
 # Several processes

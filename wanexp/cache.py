@@ -26,7 +26,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from wanexp.claim import Claim, pause, try_claim
+from wanexp.claim import Claim, claimed, pause, try_claim
 from wanexp.owner import is_dead, owner
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class Store:
         self._claims = folder / "claims"
         self._limit = limit
         self._told: set[str] = set()
-        self._remove_partials()
+        self._remove_remains()
 
     def fetch(
         self,
@@ -188,8 +188,9 @@ class Store:
                 error,
             )
 
-    def _remove_partials(self) -> None:
-        """What killed processes left half written."""
+    def _remove_remains(self) -> None:
+        """What killed processes claimed or left half written."""
+        claimed(self._claims)
         with contextlib.suppress(OSError):
             for path in self._entries.glob(f"{PARTIAL}*"):
                 who = path.name.split("~")[1:2]

@@ -14,6 +14,7 @@ PACKAGES = (
     "accelerate",
     "av",
     "diffusers",
+    "ftfy",
     "hydra-core",
     "lpips",
     "mlflow",

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.metadata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from torch import Tensor
 from wanexp.backends import Backend, Conditioning
 from wanexp.cache import Entry, Store
 from wanexp.config import BITS, digest
-from wanexp.environment import cpu_model
+from wanexp.environment import cpu_model, packages
 from wanexp.generate import OnEvaluation, StageEnd, generate
 from wanexp.plan import PlannedStage
 from wanexp.seeds import stage_seed
@@ -195,15 +194,10 @@ def machine_digest(backend: Backend) -> str:
         {
             "weights": backend.weights,
             "device": [backend.device.type, device],
-            "packages": _versions(),
+            "packages": {name: packages().get(name) for name in PACKAGES},
             "code": _code_digest(),
         }
     )
-
-
-@functools.cache
-def _versions() -> Mapping[str, str]:
-    return {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
 @functools.cache

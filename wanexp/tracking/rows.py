@@ -118,7 +118,6 @@ def run_points(record: TrialRecord) -> list[Point]:
         measured = _mapping(facts.get("measurements"))
         singles |= {f"stage/{stage}/{n}": _mapping(m).get("value") for n, m in measured.items()}
         singles |= {f"stage/{stage}/{key}": facts.get(key) for key in ("seconds", "model_calls")}
-        singles[f"stage/{stage}/stored"] = int(bool(facts.get("stored")))
     singles |= {f"seconds/{name}": value for name, value in record.timings.items()}
     singles |= {f"peak_mb/{name}": _mb(value) for name, value in record.peak_memory.items()}
     if record.finished:
