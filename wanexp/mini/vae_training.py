@@ -1,0 +1,146 @@
+"""The VAE's training: frames teach it detail cheaply, videos teach it motion.
+
+Axes: B videos, 3 colours, T frames, H W pixels in [−1, 1].
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wanexp.mini.folder import load_vae, save_vae
+from wanexp.mini.loop import Average, Log, Span, share_gradients, start_workers, steps
+from wanexp.mini.onepass import decode_video, encode_moments
+from wanexp.mini.shapes import FRAMES, HEIGHT, WIDTH
+from wanexp.world.faults import spoiled
+from wanexp.world.render import render
+from wanexp.world.scene import draw_scenes, moved
+
+KL_WEIGHT = 1e-4
+PEAK_RATE = 6e-4
+VIDEOS, PICTURES = 24, 96
+"""A step's batch on each worker: videos of 17 frames, or single frames; they take turns."""
+
+
+def train_vae(
+    folder: Path, bank: Tensor, span: Span, log: Log, *, seed: int, decoder_only: bool = False
+) -> None:
+    """Trains the folder's VAE, or a new one, and saves the averaged weights.
+
+    Args:
+        folder: Where the parts of the model lie.
+        bank: Textures, (N, 3, S, S), on this worker's device.
+        span: How long, and which part of the schedule.
+        log: Told how it goes.
+        seed: Of the scenes: another for each call, so that no scene comes twice.
+        decoder_only: Leave the encoder as it is, and with it every latent.
+    """
+    rank, workers, device = start_workers()
+    torch.manual_seed(0)  # the same start on every worker
+    vae = load_vae(folder)
+    nn.Module.to(vae, device)
+    vae.train()
+    if decoder_only:
+        vae.encoder.requires_grad_(requires_grad=False)
+        vae.quant_conv.requires_grad_(requires_grad=False)
+    average = Average(vae)
+    trained = [p for p in vae.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(
+        trained, lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=1e-4, fused=device.type == "cuda"
+    )
+    _channels_last(vae)
+    losses = torch.compile(_losses, dynamic=False) if device.type == "cuda" else _losses
+    torch.manual_seed(seed + rank)
+    for step, rate, gone in steps(span, PEAK_RATE):
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        frames = 1 if step % 2 else FRAMES
+        count = PICTURES if frames == 1 else VIDEOS
+        video = training_video(bank, count, frames, seed=(seed + step) * workers + rank)
+        with torch.autocast(device.type, torch.bfloat16):
+            loss, error = losses(vae, video)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        share_gradients(vae, workers)
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimiser.step()
+        average.update()
+        if rank == 0 and step % 200 in (0, 1):
+            psnr = (-10 * torch.log10(error / 4)).mean().item()
+            log(
+                {
+                    "part": "vae",
+                    "step": step,
+                    "seconds": gone,
+                    "share": span.begin,
+                    "frames": frames,
+                    "loss": loss.item(),
+                    "psnr": psnr,
+                    "rate": rate,
+                }
+            )
+    if rank == 0:
+        save_vae(folder, vae, average.state())
+
+
+def training_video(bank: Tensor, count: int, frames: int, *, seed: int) -> Tensor:
+    """(count, 3, frames, 128, 128): anything from still to fast; a fifth with a fault.
+
+    Single frames are a video's later ones, where faults and turned heads are.
+    """
+    scenes = moved(
+        draw_scenes(count, seed=seed, textures=len(bank), faulty=0.2, speakable=False), bank.device
+    )
+    shown = render(scenes, bank, max(frames, 2), HEIGHT, WIDTH)
+    return spoiled(shown, scenes, seed)[:, :, :frames] if frames > 1 else shown[:, :, 1:]
+
+
+def _losses(vae: AutoencoderKLWan, video: Tensor) -> tuple[Tensor, Tensor]:
+    """The loss, and each video's mean squared error (B,).
+
+    A video that comes out well counts more than gravel that never will, so that what fits the
+    latent becomes crisp: weights fall with the error.
+    """
+    mean, log_variance = encode_moments(vae, video)
+    mean, log_variance = mean.float(), log_variance.float()
+    latent = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
+    result = decode_video(vae, latent).float()
+    error = ((result - video) ** 2).mean((1, 2, 3, 4))
+    loss = (result - video).abs().mean((1, 2, 3, 4)) + 3 * error
+    for difference in (_across, _down, _later):
+        if video.shape[2] > 1 or difference is not _later:
+            wrong = (difference(result) - difference(video)).abs()
+            loss = loss + 0.5 * wrong.mean((1, 2, 3, 4))
+    weight = 1 / (error.detach().sqrt() + 0.03)
+    divergence = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).mean()
+    return (loss * weight).sum() / weight.sum() + KL_WEIGHT * divergence, error.detach()
+
+
+def _channels_last(vae: AutoencoderKLWan) -> None:
+    """Lay out the weights of 3-D convolutions as tensor cores read them."""
+    for parameter in vae.parameters():
+        if parameter.dim() == 5:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
+
+
+def _across(video: Tensor) -> Tensor:
+    return video[..., 1:] - video[..., :-1]
+
+
+def _down(video: Tensor) -> Tensor:
+    return video[..., 1:, :] - video[..., :-1, :]
+
+
+def _later(video: Tensor) -> Tensor:
+    return video[:, :, 1:] - video[:, :, :-1]
+
+
+def held_out_psnr(vae: AutoencoderKLWan, video: Tensor) -> Tensor:
+    """(B,) dB of each video's reconstruction, clamped as a viewer sees it."""
+    mean, _ = encode_moments(vae, video)
+    result = decode_video(vae, mean).float().clamp(-1, 1)
+    return -10 * torch.log10(F.mse_loss(result, video, reduction="none").mean((1, 2, 3, 4)) / 4)
