@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from wanexp.images import Box
 from wanexp.world.face import draw_face, moving_parts
 from wanexp.world.geometry import (
     HEAD_HALF_HEIGHT,
@@ -110,7 +111,7 @@ def owner_masks(scenes: Scenes, frame: int, height: int, width: int) -> Tensor:
     return _owners(scenes, world, time)[:, 0]
 
 
-def face_boxes(scenes: Scenes, frame: int, height: int, width: int) -> list[tuple[int, ...] | None]:
+def face_boxes(scenes: Scenes, frame: int, height: int, width: int) -> list[Box | None]:
     """(x0, y0, x1, y1) in px of each scene's face, None without one; clipped to the frame.
 
     The box holds brows to chin, as face detectors draw it, and is upright.
@@ -121,18 +122,23 @@ def face_boxes(scenes: Scenes, frame: int, height: int, width: int) -> list[tupl
     edge = to_frame((centre + scenes.first.size[:, None, None])[:, :, None, None], scenes, time)
     size = (edge[:, 0, 0, 0, 0] - middle[:, 0]) * 0.72
     side = min(height, width)
-    boxes: list[tuple[int, ...] | None] = []
+    boxes: list[Box | None] = []
     for kind, (x, y), half in zip(
         scenes.first.kind.tolist(), middle.tolist(), size.tolist(), strict=True
     ):
-        corners = (x - half, y + 0.08 - half, x + half, y + 0.08 + half)
-        pixels = [
-            round(c * side / 2 + extent / 2)
-            for c, extent in zip(corners, (width, height) * 2, strict=True)
-        ]
-        clipped = tuple(min(max(p, 0), n) for p, n in zip(pixels, (width, height) * 2, strict=True))
-        boxes.append(clipped if kind == FACE else None)
+        chin = y + 0.1 * half  # the middle of a face is a little below that of its head
+        box = (
+            _pixel(x - half, width, side),
+            _pixel(chin - half, height, side),
+            _pixel(x + half, width, side),
+            _pixel(chin + half, height, side),
+        )
+        boxes.append(box if kind == FACE else None)
     return boxes
+
+
+def _pixel(place: float, extent: int, side: int) -> int:
+    return min(max(round(place * side / 2 + extent / 2), 0), extent)
 
 
 def _drawn(
