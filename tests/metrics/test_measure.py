@@ -11,6 +11,7 @@ from tests.metrics.clips import Fault, clip, entries, gaps, number, shaking, swi
 from wanexp.metrics import DIRECTIONS, METRICS, Measurement, measure
 
 FPS = 16.0
+LPIPS = ("lpips_source", "lpips_temporal")
 LOGO = (20.0, 30.0, 84.0, 90.0)
 
 
@@ -43,6 +44,16 @@ def test_directions_and_units_are_the_promised_ones():
         "face_detail": "one",
         "motion": "higher",
         "motion_top5": "higher",
+        "local_flicker": "lower",
+        "background_warp": "lower",
+        "overshoot": "lower",
+        "noise": "lower",
+        "saturation": "one",
+        "ssim_source": "higher",
+        "lpips_source": "lower",
+        "lpips_temporal": "lower",
+        "ewarp": "lower",
+        "vbench_temporal_flickering": "higher",
     }
     assert [METRICS[n].unit for n in ("flicker", "jitter", "warp", "detail")] == [
         "%",
@@ -54,24 +65,37 @@ def test_directions_and_units_are_the_promised_ones():
 
 def test_all_metrics_and_regions_are_measured_when_none_are_named(readings):
     assert list(readings) == [*METRICS, "detail:logo"]
-    assert all(isinstance(one.value, float) and one.reason is None for one in readings.values())
+    defined = {name: one for name, one in readings.items() if name not in LPIPS}
+    assert all(isinstance(one.value, float) and one.reason is None for one in defined.values())
 
 
 def test_a_series_has_one_entry_per_frame_and_its_gaps_where_promised(video, readings):
-    gone = {name: gaps(one) for name, one in readings.items()}
+    gone = {name: gaps(one) for name, one in readings.items() if name not in LPIPS}
     count = len(video)
     middle = [True, *[False] * (count - 2), True]
-    assert gone["flicker"] == gone["warp"] == middle
+    for name in ("flicker", "local_flicker", "warp", "background_warp"):
+        assert gone[name] == middle
     assert gone["jitter"] == [True, True, *[False] * (count - 3), True]
-    assert gone["motion"] == gone["motion_top5"] == [True, *[False] * (count - 1)]
-    for name in ("detail", "detail_incoherence", "face_detail", "detail:logo"):
+    for name in ("motion", "motion_top5", "vbench_temporal_flickering"):
+        assert gone[name] == [True, *[False] * (count - 1)]
+    assert gone["ewarp"] == [*[False] * (count - 1), True]
+    for name in (
+        "detail",
+        "detail_incoherence",
+        "face_detail",
+        "detail:logo",
+        "overshoot",
+        "noise",
+        "saturation",
+        "ssim_source",
+    ):
         assert gone[name] == [False] * count
 
 
-@pytest.mark.parametrize("name", [n for n in METRICS if n != "jitter"])
+@pytest.mark.parametrize("name", [n for n in METRICS if n not in ("jitter", *LPIPS)])
 def test_a_value_is_the_mean_or_root_mean_square_of_its_series(readings, name):
     series = entries(readings[name])
-    squared = name in ("flicker", "warp")
+    squared = name in ("flicker", "local_flicker", "warp", "background_warp")
     expected = math.sqrt(np.square(series).mean()) if squared else series.mean()
     assert readings[name].value == pytest.approx(expected, rel=1e-9)
 
@@ -116,10 +140,18 @@ def test_frames_may_be_a_view_with_strides(video):
 def test_unknown_names_are_key_errors_with_the_nearest(video):
     with pytest.raises(KeyError, match="did you mean 'flicker'"):
         measure(video, video[0], FPS, ["flikcer"])
-    with pytest.raises(KeyError, match="did you mean 'detail:logo'"):
-        measure(video, video[0], FPS, ["detail:logos"], regions={"logo": LOGO})
-    with pytest.raises(KeyError, match="detail:logo"):
-        measure(video, video[0], FPS, ["detail:logo"])
+    with pytest.raises(KeyError, match="no metric named 'detail:'"):
+        measure(video, video[0], FPS, ["detail:"])
+
+
+def test_a_region_that_the_case_lacks_is_undefined_and_no_error(video):
+    found = measure(video, video[0], FPS, ["detail:logos", "flicker"], regions={"logo": LOGO})
+    assert why(found["detail:logos"]) == (
+        "the case has no region named 'logos'; did you mean 'logo'?"
+    )
+    assert found["flicker"].value is not None
+    alone = measure(video, video[0], FPS, ["detail:logo"])["detail:logo"]
+    assert why(alone) == "the case has no region named 'logo'"
 
 
 def test_only_what_is_named_is_measured_in_that_order(video):

@@ -10,6 +10,7 @@ import numpy as np
 from wanexp.metrics.observation import Box, Observation
 from wanexp.metrics.reading import Reading, mean, summed_up, undefined
 from wanexp.metrics.retention import Retained
+from wanexp.names import nearest
 
 
 def detail(observation: Observation) -> Reading:
@@ -35,6 +36,9 @@ def region_detail(name: str) -> Callable[[Observation], Reading]:
     """The metric function of one named region."""
 
     def measure(observation: Observation) -> Reading:
+        if name not in observation.regions:
+            hint = nearest(name, observation.regions)
+            return undefined(f"the case has no region named {name!r}{hint}")
         return area_detail(observation, observation.regions[name], f"the region {name!r}")
 
     return measure

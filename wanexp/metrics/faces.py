@@ -15,7 +15,8 @@ import numpy as np
 
 from wanexp.metrics.detail import area_detail
 from wanexp.metrics.flow import Grey
-from wanexp.metrics.observation import Box, Frames, Observation, luma
+from wanexp.metrics.observation import Box, Frames, Observation
+from wanexp.metrics.planes import luma
 from wanexp.metrics.reading import Reading, undefined
 
 HAAR_SIZES = (320, 448)

@@ -137,16 +137,17 @@ def match_unlike(first: Grey, second: Grey, start: Match | None) -> Match:
     )
 
 
-def carried(values: NDArray, flow: Flow) -> NDArray:
-    """``values`` (h, w) or (h, w, 2) of the second image, seen from the first: values(p + flow)."""
+def carried(values: Plane, flow: Flow) -> Plane:
+    """``values`` (h, w) or (h, w, n) of the second image seen from the first: values(p + flow)."""
     x, y = pixels(*flow.shape[:2])
-    return cv2.remap(
+    seen = cv2.remap(
         values,
         x + flow[..., 0],
         y + flow[..., 1],
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     )
+    return np.asarray(seen, np.float32)
 
 
 def squared_length(vectors: Flow) -> Plane:

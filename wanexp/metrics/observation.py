@@ -12,20 +12,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from wanexp.metrics import flow
-from wanexp.metrics.flow import Camera, Grey, Mask, Match, Plane
+from wanexp.metrics.flow import Camera, Grey, Mask, Match
+from wanexp.metrics.likeness import Likeness, likeness_in_frame
+from wanexp.metrics.planes import Plane, luma
 from wanexp.metrics.retention import Retained, retained_in_frame
 
 Box = tuple[float, float, float, float]
 Frames = NDArray[np.uint8]
-
-LUMA = np.array([[0.2126, 0.7152, 0.0722]], np.float32)
-"""BT.709 luma of R, G, B, as a 1 × 3 matrix."""
 
 WORKING_SIDE = 512
 """The longer side of the grid on which flow is estimated, px: it bounds time and memory."""
@@ -56,6 +56,7 @@ class Observation:
         fps: Frames per second.
         face_box: Where the face is in the source, or None: it is looked for.
         regions: Name → box of the parts of the source that are measured by themselves.
+        lpips_weights: A file of AlexNet's weights; None looks where torch hub keeps them.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Observation:
         fps: float,
         face_box: Box | None,
         regions: Mapping[str, Box],
+        lpips_weights: Path | None = None,
     ) -> None:
         self.frames = frames
         self.source = source
@@ -74,6 +76,7 @@ class Observation:
         self.fps = fps
         self.face_box = face_box
         self.regions = regions
+        self.lpips_weights = lpips_weights
         self._retained: dict[Box | None, tuple[Retained, ...]] = {}
 
     @property
@@ -133,6 +136,13 @@ class Observation:
         """All neighbouring frames, T − 1 entries; about 4 floats a working pixel and pair."""
         return tuple(self._pair(t) for t in range(len(self.frames) - 1))
 
+    def residual(self, t: int) -> flow.Flow:
+        """The flow from frame t less its camera, (h, w, 2) working pixels; 0 without a camera."""
+        pair = self.pairs[t]
+        if pair.camera is None:
+            return np.zeros_like(pair.match.forward)
+        return pair.match.forward - pair.camera.flow(*self.grid)
+
     @cached_property
     def valid_share(self) -> float:
         """The mean share of pixels that can be followed from a frame into the next."""
@@ -163,15 +173,31 @@ class Observation:
             )
         return self._retained[box]
 
+    @cached_property
+    def likenesses(self) -> tuple[Likeness, ...]:
+        """How like the source every frame is."""
+        return tuple(
+            likeness_in_frame(
+                self.source, frame, self.mapping(one), self.shown(one), found=_share(one)
+            )
+            for frame, one in zip(self.frames, self.sightings, strict=True)
+        )
+
+    def mapping(self, sighting: Match) -> NDArray[np.float32]:
+        """Where in the source every pixel of a frame comes from, (H, W, 2) px."""
+        height, width = self.size
+        x, y = flow.pixels(height, width)
+        moved = cv2.resize(sighting.backward, (width, height)) * self.per_px
+        return np.stack([x, y], axis=-1) + moved
+
+    def shown(self, sighting: Match) -> Mask:
+        """The pixels of a frame that show something of the source, (H, W)."""
+        return cv2.resize(sighting.valid_back.astype(np.float32), self.size[::-1]) > 0.999
+
     def _retained_in(
         self, source: Plane, frame: Plane, sighting: Match, box: Box | None
     ) -> Retained:
-        height, width = self.size
-        moved = cv2.resize(sighting.backward, (width, height)) * self.per_px
-        x, y = flow.pixels(height, width)
-        mapping = np.stack([x, y], axis=-1) + moved
-        area = cv2.resize(sighting.valid_back.astype(np.float32), (width, height)) > 0.999
-        found = float(sighting.valid_back.mean())
+        mapping, area, found = self.mapping(sighting), self.shown(sighting), _share(sighting)
         if box is not None:
             area &= _within(mapping, box)
             found = float(sighting.valid[self._working_box(box)].mean())
@@ -185,6 +211,15 @@ class Observation:
         right, bottom = max(round(box[2] / per_x), left + 1), max(round(box[3] / per_y), top + 1)
         return slice(top, bottom), slice(left, right)
 
+    def coloured(self, t: int) -> Plane:
+        """Frame t on the working grid, (h, w, 3), 0 … 255."""
+        return self._shrunk(self.frames[t].astype(np.float32))
+
+    @cached_property
+    def coloured_source(self) -> Plane:
+        """The source on the working grid, (h, w, 3), 0 … 255."""
+        return self._shrunk(self.source.astype(np.float32))
+
     @cached_property
     def _greys(self) -> tuple[Grey, ...]:
         """The lumas rounded to bytes, as the flow takes them."""
@@ -196,7 +231,7 @@ class Observation:
 
     def _shrunk(self, plane: Plane) -> Plane:
         height, width = self.grid
-        if plane.shape == self.grid:
+        if plane.shape[:2] == self.grid:
             return plane
         small = cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA)
         return np.asarray(small, np.float32)
@@ -226,9 +261,9 @@ class Observation:
         return Pair(match=match, camera=camera, reason=reason)
 
 
-def luma(image: Frames) -> Plane:
-    """BT.709 luma of an RGB image (H, W, 3), as (H, W) float32, 0 … 255."""
-    return np.asarray(cv2.transform(image.astype(np.float32), LUMA), np.float32)
+def _share(sighting: Match) -> float:
+    """The share of a frame that shows the source."""
+    return float(sighting.valid_back.mean())
 
 
 def _grey(plane: Plane) -> Grey:

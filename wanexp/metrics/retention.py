@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from wanexp.metrics.flow import Mask, Plane
+from wanexp.metrics.flow import Mask
+from wanexp.metrics.planes import Plane, smoothed
 
 EDGES = (0.7, 1.0, 1.4, 2.0)
 """Gaussian deviations, px: the band of fine detail is the first less the last, in three parts."""
@@ -79,9 +80,9 @@ def retained_in_frame(
         return _nothing(found, "it is too small in the frame")
     rows, columns = _around(area, margin=round(4 * LOCAL))
     area, frame, mapping = area[rows, columns], frame[rows, columns], mapping[rows, columns]
-    zoom = _zoom(mapping, area)
-    warped = _warped(source, mapping, zoom)
-    kept = _bands(warped * _gain(frame, warped), max(zoom, 1.0), area)
+    zoom = zoom_of(mapping, area)
+    expected = warped(source, mapping, zoom)
+    kept = _bands(expected * gain(frame, expected), max(zoom, 1.0), area)
     shown = _bands(frame, max(zoom, 1.0), area).sum(axis=0)
     whole = kept.sum(axis=0)
     energy = float(whole @ whole)
@@ -109,45 +110,43 @@ def _around(area: Mask, margin: int) -> tuple[slice, slice]:
     return bounds[0], bounds[1]
 
 
-def _zoom(mapping: NDArray[np.float32], area: Mask) -> float:
+def zoom_of(mapping: NDArray[np.float32], area: Mask) -> float:
     """How much larger ``area`` is in the frame than in the source: 1/√|the mapping's Jacobian|."""
     reach = min(8, *(side - 1 for side in area.shape))
     along_x = (mapping[:-reach, reach:] - mapping[:-reach, :-reach]) / reach
     along_y = (mapping[reach:, :-reach] - mapping[:-reach, :-reach]) / reach
     areas = np.abs(along_x[..., 0] * along_y[..., 1] - along_x[..., 1] * along_y[..., 0])
-    return 1.0 / math.sqrt(max(float(np.median(areas[area[:-reach, :-reach]])), 0.01))
+    inner = area[:-reach, :-reach]
+    typical = float(np.median(areas[inner] if inner.any() else areas))
+    return 1.0 / math.sqrt(max(typical, 0.01))
 
 
-def _warped(source: Plane, mapping: NDArray[np.float32], zoom: float) -> Plane:
+def warped(source: Plane, mapping: NDArray[np.float32], zoom: float) -> Plane:
     """The source as the frame would show it, smoothed first where the frame has fewer pixels."""
     if zoom < 1.0:
         # A pixel that covers 1/zoom source pixels averages them: the wider one less its own share.
-        source = _smoothed(source, max(0.5 * math.sqrt(zoom**-2 - 1.0), 0.01))
+        source = smoothed(source, max(0.5 * math.sqrt(zoom**-2 - 1.0), 0.01))
     x, y = mapping[..., 0], mapping[..., 1]
-    warped = cv2.remap(source, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
-    return np.asarray(warped, np.float32)
+    found = cv2.remap(source, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(found, np.float32)
 
 
-def _gain(frame: Plane, warped: Plane) -> Plane:
-    """What to multiply ``warped`` by for the frame's local brightness; at a quarter of the size."""
+def gain(frame: Plane, expected: Plane) -> Plane:
+    """What to multiply ``expected`` by for the frame's local brightness; at a quarter the size."""
     height, width = frame.shape
     small = max(width // 4, 1), max(height // 4, 1)
-    seen, expected = (
-        _smoothed(_resized(image, small, cv2.INTER_AREA), LOCAL / 4) for image in (frame, warped)
+    seen, wanted = (
+        smoothed(_resized(image, small, cv2.INTER_AREA), LOCAL / 4) for image in (frame, expected)
     )
-    gain = np.clip((seen + 1.0) / (expected + 1.0), 0.25, 4.0).astype(np.float32)
-    return _resized(gain, (width, height), cv2.INTER_LINEAR)
+    ratio = np.clip((seen + 1.0) / (wanted + 1.0), 0.25, 4.0).astype(np.float32)
+    return _resized(ratio, (width, height), cv2.INTER_LINEAR)
 
 
 def _bands(image: Plane, widened: float, area: Mask) -> NDArray[np.float64]:
     """The three parts of the band over ``area``, (3, pixels), EDGES wider by ``widened``."""
-    smooth = [_smoothed(image, edge * widened)[area].astype(np.float64) for edge in EDGES]
+    smooth = [smoothed(image, edge * widened)[area].astype(np.float64) for edge in EDGES]
     return np.stack([fine - coarse for fine, coarse in pairwise(smooth)])
 
 
 def _resized(image: Plane, size: tuple[int, int], how: int) -> Plane:
     return np.asarray(cv2.resize(image, size, interpolation=how), np.float32)
-
-
-def _smoothed(image: Plane, sigma: float) -> Plane:
-    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.float32)

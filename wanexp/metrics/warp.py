@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
+import cv2
 import numpy as np
 
 from wanexp.metrics import flow
+from wanexp.metrics.flow import Flow, Mask
 from wanexp.metrics.observation import LEAST_SHARE, Observation
 from wanexp.metrics.reading import Reading, padded, root_mean_square, summed_up, undefined
 
 WORST = 0.1
 """The share of pixels left out at the upper end: edges of moving things, where flow is a guess."""
+
+
+OBJECT_SPEED = 0.004
+"""What moves by more than this share of the smaller side a frame, steadily and against the camera,
+is no background: 1 px in frames of 256."""
+
+MEMORY = 0.8
+"""Steady motion is what is left of the residual after averaging over about 1/(1 − MEMORY) flows
+along a pixel's way: warping, redrawn in every frame, averages out."""
+
+MARGIN = 3
+"""Pixels this near to a moving thing are its own, working pixels."""
 
 
 def warp(observation: Observation) -> Reading:
@@ -22,12 +38,28 @@ def warp(observation: Observation) -> Reading:
     over 14 px, because the tail is cut and flow is smooth: a scale to compare on, not a length.
     Series: the same root at the frame between the two flows; frames 0 and T − 1 have none.
     """
+    return _warping(observation, "warp", lambda: [None] * len(observation.pairs))
+
+
+def background_warp(observation: Observation) -> Reading:
+    """``warp`` of what does not move steadily against the camera.
+
+    Things that move by themselves are left out, with whatever bends in them. Needs no
+    segmentation: see OBJECT_SPEED and MEMORY. Undefined where moving things fill the frame.
+    """
+    return _warping(observation, "background_warp", lambda: _moving(observation))
+
+
+def _warping(
+    observation: Observation, called: str, left_out: Callable[[], Sequence[Mask | None]]
+) -> Reading:
     count = len(observation.frames)
     if count < 3:
-        return undefined(f"warp needs at least 3 frames, got {count}")
+        return undefined(f"{called} needs at least 3 frames, got {count}")
     if observation.too_small:
         return undefined(observation.too_small)
-    changes = [_change(observation, t) for t in range(count - 2)]
+    ignored = left_out()
+    changes = [_change(observation, t, ignored[t]) for t in range(count - 2)]
     return summed_up(
         padded(changes, 1, 1),
         root_mean_square,
@@ -37,17 +69,48 @@ def warp(observation: Observation) -> Reading:
     )
 
 
-def _change(observation: Observation, t: int) -> float | None:
+def _change(observation: Observation, t: int, ignored: Mask | None) -> float | None:
     """The deviation that the change from flow t to flow t + 1 stands for, px."""
     now, after = observation.pairs[t], observation.pairs[t + 1]
     if now.camera is None or after.camera is None:
         return None
     valid = now.match.valid & flow.carried_mask(after.match.valid, now.match.forward)
+    if ignored is not None:
+        valid &= ~ignored
     if valid.mean() < LEAST_SHARE:
         return None
-    residual = now.match.forward - now.camera.flow(*observation.grid)
-    residual_after = after.match.forward - after.camera.flow(*observation.grid)
+    residual, residual_after = observation.residual(t), observation.residual(t + 1)
     moved = (flow.carried(residual_after, now.match.forward) - residual) * observation.per_px
     square = flow.squared_length(moved[valid])
     kept = max(1, int(len(square) * (1 - WORST)))
     return float(np.sqrt(np.partition(square, kept - 1)[:kept].mean(dtype=np.float64) / 2 / 6))
+
+
+def _moving(observation: Observation) -> list[Mask | None]:
+    """Where something moves by itself, (h, w) for every pair of frames; None where all is still."""
+    limit = OBJECT_SPEED * min(observation.grid)
+    to_come = _averaged(observation, backwards=True)
+    gone = _averaged(observation, backwards=False)
+    around = np.ones((2 * MARGIN + 1, 2 * MARGIN + 1), np.uint8)
+    found: list[Mask | None] = []
+    for later, earlier in zip(to_come, gone, strict=True):
+        steady = flow.squared_length((later + earlier) * np.float32(0.5)) > limit**2
+        found.append(cv2.dilate(steady.astype(np.uint8), around) > 0 if steady.any() else None)
+    return found
+
+
+def _averaged(observation: Observation, *, backwards: bool) -> list[Flow]:
+    """Every pair's residual averaged along pixels' ways: the past, or ``backwards`` the future."""
+    count = len(observation.pairs)
+    order = range(count - 1, -1, -1) if backwards else range(count)
+    means: dict[int, Flow] = {}
+    for t in order:
+        here, before = observation.residual(t), t + 1 if backwards else t - 1
+        if before not in means:
+            means[t] = here
+            continue
+        match = observation.pairs[min(t, before)].match
+        way = match.forward if backwards else match.backward
+        seen = flow.carried(means[before], way)
+        means[t] = np.float32(1 - MEMORY) * here + np.float32(MEMORY) * seen
+    return [means[t] for t in range(count)]

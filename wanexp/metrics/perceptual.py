@@ -1,0 +1,178 @@
+"""LPIPS: distance as people see it, with its own trained network or not at all.
+
+A network with random weights gives numbers too, other ones for every draw. So the trunk's file is
+checked by its digest, and without it the metrics are undefined. Nothing is downloaded.
+
+Frames are (h, w, 3) on the working grid, 0 … 255; LPIPS itself takes −1 … 1.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from wanexp.metrics import flow
+from wanexp.metrics.flow import Flow, Mask
+from wanexp.metrics.observation import LEAST_SHARE, Observation
+from wanexp.metrics.planes import Plane
+from wanexp.metrics.reading import Reading, mean, padded, summed_up, undefined
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+WEIGHTS = "alexnet-owt-7be5be79.pth"
+"""torchvision's name of the trunk's file; its SHA-256 begins with what stands before the dot."""
+
+ADDRESS = f"https://download.pytorch.org/models/{WEIGHTS}"
+
+LEAST_SIDE = 32
+"""AlexNet's first two layers leave nothing of a smaller side, px."""
+
+Distance = Callable[[Plane, Plane], Plane]
+"""Two pictures (h, w, 3) → their LPIPS at every pixel, (h, w)."""
+
+
+def lpips_source(observation: Observation) -> Reading:
+    """LPIPS between each frame and the source warped onto it, 0 for the same picture.
+
+    Where the source is not seen the frame's own pixels stand in, and the mean leaves them out.
+    Series: every frame's distance.
+
+    Source: Zhang et al., 2018, The Unreasonable Effectiveness of Deep Features as a Perceptual
+    Metric (arXiv:1801.03924); version 0.1, AlexNet.
+    """
+    distance = _ready(observation)
+    if isinstance(distance, str):
+        return undefined(distance)
+    source = observation.coloured_source
+    distances = [
+        _between(distance, observation.coloured(t), source, one.backward, one.valid_back)
+        for t, one in enumerate(observation.sightings)
+    ]
+    return summed_up(
+        tuple(distances),
+        mean,
+        possible=len(distances),
+        reason="the source cannot be compared: too little of it is in the frame",
+        extras={"valid_frac": float(np.mean([s.valid_back.mean() for s in observation.sightings]))},
+    )
+
+
+def lpips_temporal(observation: Observation) -> Reading:
+    """LPIPS between each frame and the one before warped onto it.
+
+    Series: the distance of frame t from frame t − 1; frame 0 has none. Source: as ``lpips_source``.
+    """
+    count = len(observation.frames)
+    if count < 2:
+        return undefined(f"lpips_temporal needs at least 2 frames, got {count}")
+    distance = _ready(observation)
+    if isinstance(distance, str):
+        return undefined(distance)
+    distances = [
+        _between(
+            distance,
+            observation.coloured(t + 1),
+            observation.coloured(t),
+            pair.match.backward,
+            pair.match.valid_back,
+        )
+        for t, pair in enumerate(observation.pairs)
+    ]
+    return summed_up(
+        padded(distances, 1, 0),
+        mean,
+        possible=count - 1,
+        reason="too few pixels can be followed",
+        extras={"valid_frac": observation.valid_share},
+    )
+
+
+def weights_file(given: Path | None) -> Path:
+    """The trunk's file: what was given, else where torch hub keeps it."""
+    if given is not None:
+        return given
+    import torch
+
+    return Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS
+
+
+def why_not(path: Path) -> str | None:
+    """What is wrong with the trunk's file and how to mend it, or None."""
+    fix = f"put {ADDRESS} there, or name another place with lpips_weights"
+    if not path.is_file():
+        return f"LPIPS needs AlexNet's weights and there is no file {str(path)!r}: {fix}"
+    stat = path.stat()
+    if not _digest(path, stat.st_mtime_ns, stat.st_size).startswith(WEIGHTS[-12:-4]):
+        return f"{str(path)!r} does not hold the weights that LPIPS was trained with: {fix}"
+    return None
+
+
+def distance_with(trunk: Mapping[str, Tensor]) -> Distance:
+    """LPIPS over AlexNet with this state; the lpips package brings the trained weighting along.
+
+    Raises:
+        ImportError, RuntimeError, OSError: lpips or torchvision do not load beside this torch.
+    """
+    import lpips
+    import torch
+
+    with torch.random.fork_rng(devices=[]):  # its first weights are random: nobody else's loss
+        network = lpips.LPIPS(net="alex", pnet_rand=True, spatial=True, verbose=False).eval()
+    with torch.no_grad():
+        for name, parameter in network.net.named_parameters():  # slice2.3.weight
+            parameter.copy_(trunk["features." + name.split(".", maxsplit=1)[1]])
+
+    def distance(one: Plane, other: Plane) -> Plane:
+        first, second = (
+            torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None] / 127.5 - 1
+            for image in (one, other)
+        )
+        with torch.no_grad():
+            return network(first, second)[0, 0].numpy()
+
+    return distance
+
+
+def _ready(observation: Observation) -> Distance | str:
+    """LPIPS, or why there is none."""
+    if observation.too_small:
+        return observation.too_small
+    if min(observation.grid) < LEAST_SIDE:
+        width, height = observation.size[::-1]
+        return f"frames of {width}x{height} are too small for LPIPS"
+    path = weights_file(observation.lpips_weights)
+    return why_not(path) or _loaded(path)
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(path: Path) -> Distance | str:
+    import torch
+
+    try:
+        return distance_with(torch.load(path, map_location="cpu", weights_only=True))
+    except (ImportError, RuntimeError, OSError) as error:
+        first = str(error).splitlines()[0]
+        return f"LPIPS cannot be loaded ({first}): torch and torchvision must be one pair"
+
+
+@functools.lru_cache(maxsize=4)
+def _digest(path: Path, mtime: int, size: int) -> str:  # noqa: ARG001
+    """SHA-256 of a file, worked out again when its time of change or size does."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _between(
+    distance: Distance, frame: Plane, other: Plane, back: Flow, valid: Mask
+) -> float | None:
+    """The mean distance where ``other``, found at p + back, is seen in ``frame``."""
+    if valid.mean() < LEAST_SHARE:
+        return None
+    expected = np.where(valid[..., None], flow.carried(other, back), frame)
+    return float(distance(frame, expected)[valid].mean(dtype=np.float64))
