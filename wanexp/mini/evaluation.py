@@ -31,7 +31,7 @@ from wanexp.world.render import face_boxes, render
 from wanexp.world.scene import Scenes, draw_scenes
 from wanexp.world.textures import HELD_OUT, photograph, texture_bank
 
-SCENES = 64
+SCENES, TEXTURES = 64, 512
 SCENES_SEED, BANK_SEED = 2**40, 2
 """Neither is used in training."""
 
@@ -67,9 +67,9 @@ class HeldOut:
     faces: list[Box | None]
 
 
-def held_out(count: int = SCENES) -> HeldOut:
+def held_out(count: int = SCENES, textures: int = TEXTURES) -> HeldOut:
     """Scenes with seeds, textures and clouds of their own; of photographs, other crops."""
-    bank = texture_bank(512, seed=BANK_SEED)
+    bank = texture_bank(textures, seed=BANK_SEED)
     scenes = draw_scenes(count, seed=SCENES_SEED, textures=len(bank), faulty=0.0)
     return HeldOut(
         scenes=scenes,

@@ -38,7 +38,7 @@ FAULT_METRICS = {"flickering": "flicker", "blurry": "detail", "warping": "warp",
 
 @dataclass(frozen=True, kw_only=True)
 class Motion:
-    """What the camera does in a frame, on average: px to the right, px down, % nearer."""
+    """What a camera does to the picture from frame to frame: px right, px down, % larger."""
 
     right: float
     down: float
@@ -76,15 +76,23 @@ def continuation(folder: Path, truth: HeldOut, *, cfg: float, steps: int) -> dic
 
 
 def obedience(folder: Path, truth: HeldOut) -> dict[str, object]:
-    """Whether the camera does what the prompt says, on scenes and on photographs, at cfg 2."""
-    rows = []
-    for number, (video, prompt) in enumerate(zip(truth.videos, truth.prompts, strict=True)):
-        rows.append(_obeyed(folder, video[0], _ordered(prompt, number), f"scene {number}"))
+    """Whether the camera does what the prompt says, on scenes and on photographs, at cfg 2.
+
+    Scenes whose own true video does not show it (a pan along stripes) are left out and counted.
+    """
+    rows, unseen = [], 0
+    for video, prompt in zip(truth.videos, truth.prompts, strict=True):
+        if follows(camera_motion(video), _camera(prompt)):
+            rows.append(_obeyed(folder, video[0], prompt, "scene"))
+        else:
+            unseen += 1
     for name, picture in made.held_out_photographs().items():
-        for number in range(len(CAMERA)):
-            prompt = _ordered("high quality, camera static", number + len(name))
+        for number, camera in enumerate(CAMERA):
+            speed = "" if camera == "static" else (" slowly", " fast")[number % 2]
+            prompt = f"high quality, camera {camera}{speed}"
             rows.append(_obeyed(folder, picture, prompt, name))
-    return {"share": float(np.mean([row["obeyed"] for row in rows])), "rows": rows}
+    share = float(np.mean([row["obeyed"] for row in rows]))
+    return {"share": share, "unseen": unseen, "rows": rows}
 
 
 def negatives(folder: Path, truth: HeldOut, count: int = 8) -> dict[str, object]:
@@ -166,7 +174,7 @@ def experts(folder: Path, truth: HeldOut, count: int = 32) -> list[dict[str, flo
 
 
 def camera_motion(video: np.ndarray) -> Motion:
-    """The mean motion of the picture that a robust similarity explains."""
+    """The picture's usual motion from frame to frame, as far as a robust similarity explains it."""
     observation = Observation(
         frames=video, source=video[0], portrait=video[0], fps=FPS, face_box=None, regions={}
     )
@@ -174,7 +182,7 @@ def camera_motion(video: np.ndarray) -> Motion:
     found = [pair.camera.flow(height, width) for pair in observation.pairs if pair.camera]
     if not found:
         return Motion(right=0.0, down=0.0, nearer=0.0)
-    field = np.mean(found, axis=0) * observation.per_px
+    field = np.median(found, axis=0) * observation.per_px
     outward = (field[:, -1, 0] - field[:, 0, 0]).mean() / video.shape[2]
     return Motion(
         right=float(field[..., 0].mean()),
@@ -202,22 +210,18 @@ def follows(motion: Motion, camera: str) -> bool:
     return parts[camera] == max(parts.values()) and parts[camera] > PX_PER_FRAME
 
 
-def _ordered(prompt: str, number: int) -> str:
-    """The prompt with another camera: all of them in turn, slow and fast."""
-    camera = CAMERA[number % len(CAMERA)]
-    speed = "" if camera == "static" else (" slowly", " fast")[number // len(CAMERA) % 2]
-    return f"{prompt[: prompt.index('camera')]}camera {camera}{speed}"
-
-
 def _obeyed(folder: Path, source: np.ndarray, prompt: str, where: str) -> dict[str, object]:
-    camera = prompt.partition("camera ")[2].removesuffix(" slowly").removesuffix(" fast")
     motion = camera_motion(made.make(folder, source, prompt))
     return {
         "where": where,
         "prompt": prompt,
         **asdict(motion),
-        "obeyed": follows(motion, camera),
+        "obeyed": follows(motion, _camera(prompt)),
     }
+
+
+def _camera(prompt: str) -> str:
+    return prompt.partition("camera ")[2].removesuffix(" slowly").removesuffix(" fast")
 
 
 def _value(

@@ -53,7 +53,9 @@ def encode_scenes(
     nn.Module.to(vae, bank.device)
     latents, sources, prompts = [], [], []
     for first in range(0, count, BATCH):
-        scenes = moved(draw_scenes(BATCH, seed=seed + first, textures=len(bank)), bank.device)
+        scenes = moved(
+            draw_scenes(BATCH, seed=seed + first, textures=len(bank), dense=0.25), bank.device
+        )
         video = spoiled(render(scenes, bank, FRAMES, HEIGHT, WIDTH), scenes, seed + first)
         latents.append(_encoded(vae, video))
         sources.append(_encoded(vae, told(video[:, :, :1])))

@@ -52,7 +52,6 @@ def train_vae(
     optimiser = torch.optim.AdamW(
         trained, lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=1e-4, fused=device.type == "cuda"
     )
-    _channels_last(vae)
     losses = torch.compile(_losses, dynamic=False) if device.type == "cuda" else _losses
     torch.manual_seed(seed + rank)
     for step, rate, gone in steps(span, PEAK_RATE):
@@ -88,12 +87,13 @@ def train_vae(
 
 
 def training_video(bank: Tensor, count: int, frames: int, *, seed: int) -> Tensor:
-    """(count, 3, frames, 128, 128): anything from still to fast; a fifth with a fault.
+    """(count, 3, frames, 128, 128): still to fast, plain to crowded; a fifth with a fault.
 
     Single frames are a video's later ones, where faults and turned heads are.
     """
     scenes = moved(
-        draw_scenes(count, seed=seed, textures=len(bank), faulty=0.2, speakable=False), bank.device
+        draw_scenes(count, seed=seed, textures=len(bank), faulty=0.2, dense=0.4, speakable=False),
+        bank.device,
     )
     shown = render(scenes, bank, max(frames, 2), HEIGHT, WIDTH)
     return spoiled(shown, scenes, seed)[:, :, :frames] if frames > 1 else shown[:, :, 1:]
@@ -118,13 +118,6 @@ def _losses(vae: AutoencoderKLWan, video: Tensor) -> tuple[Tensor, Tensor]:
     weight = 1 / (error.detach().sqrt() + 0.03)
     divergence = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).mean()
     return (loss * weight).sum() / weight.sum() + KL_WEIGHT * divergence, error.detach()
-
-
-def _channels_last(vae: AutoencoderKLWan) -> None:
-    """Lay out the weights of 3-D convolutions as tensor cores read them."""
-    for parameter in vae.parameters():
-        if parameter.dim() == 5:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
 
 
 def _across(video: Tensor) -> Tensor:

@@ -56,10 +56,8 @@ def render(scenes: Scenes, bank: Tensor, frames: int, height: int, width: int) -
     device = bank.device
     times = frame_times(frames, device)
     world = to_world(pixel_grid(height, width, device), scenes, times)
-    offset = scenes.texture_offset[:, None, None, None]
-    places = world * scenes.texture_scale[:, None, None, None, None] + offset
-    video = sampled(bank[scenes.texture], places)
     pixel = 2 / min(height, width)
+    video = _background(scenes, world, bank, pixel)
     for subjects in (scenes.first, scenes.second):
         for kind in (FACE, BALL, BOX):
             rows = (subjects.kind == kind).nonzero()[:, 0]
@@ -68,6 +66,20 @@ def render(scenes: Scenes, bank: Tensor, frames: int, height: int, width: int) -
                 colour, cover = _drawn(kind, some, world[rows], times, bank, pixel)
                 video[rows] = torch.lerp(video[rows], colour, cover[:, None])
     return video.clamp(-1, 1)
+
+
+def _background(scenes: Scenes, world: Tensor, bank: Tensor, pixel: float) -> Tensor:
+    """The texture behind everything, at about one of its own pixels to a pixel of the frame."""
+    offset = scenes.texture_offset[:, None, None, None]
+    places = world * scenes.texture_scale[:, None, None, None, None] + offset
+    texels = scenes.texture_scale * bank.shape[-1] * pixel / 2
+    levels = torch.log2(texels).round().clamp(min=0).long()
+    video = world.new_empty(len(scenes), 3, *world.shape[1:4])
+    for level in levels.unique().tolist():
+        rows = (levels == level).nonzero()[:, 0]
+        textures = bank[scenes.texture[rows]].float()
+        video[rows] = sampled(F.avg_pool2d(textures, 2**level), places[rows])
+    return video
 
 
 def sampled(textures: Tensor, places: Tensor) -> Tensor:

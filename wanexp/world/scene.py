@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -118,7 +118,13 @@ def taken_subjects(subjects: Subjects, rows: Tensor) -> Subjects:
 
 
 def draw_scenes(
-    count: int, *, seed: int, textures: int, faulty: float = 0.25, speakable: bool = True
+    count: int,
+    *,
+    seed: int,
+    textures: int,
+    faulty: float = 0.25,
+    dense: float = 0.0,
+    speakable: bool = True,
 ) -> Scenes:
     """Scenes from a seed, the same on every machine.
 
@@ -127,6 +133,8 @@ def draw_scenes(
         seed: Of everything.
         textures: How many pictures the texture bank holds.
         faulty: The share of scenes with a fault, their kinds equally often.
+        dense: The share of scenes whose background has up to three times the usual detail, as a
+            whole photograph has.
         speakable: Camera speeds are the two that captions name; else anything from still to half
             as fast again.
     """
@@ -135,7 +143,7 @@ def draw_scenes(
     fault = fault * (torch.rand(count, generator=random) < faulty)
     camera = torch.randint(len(CAMERA), (count,), generator=random)
     low, high = torch.tensor(list(FAULT_AMOUNTS.values()))[fault].unbind(-1)
-    return Scenes(
+    scenes = Scenes(
         camera=camera,
         camera_amount=_camera_amount(camera, random, speakable=speakable),
         texture=torch.randint(textures, (count,), generator=random),
@@ -146,6 +154,9 @@ def draw_scenes(
         fault=fault,
         fault_amount=low + (high - low) * torch.rand(count, generator=random),
     )
+    chosen, scale = torch.rand(2, count, generator=random)
+    crowded = torch.where(chosen < dense, 0.5 + 0.5 * scale, scenes.texture_scale)
+    return replace(scenes, texture_scale=crowded)
 
 
 def _camera_amount(camera: Tensor, random: torch.Generator, *, speakable: bool) -> Tensor:

@@ -1,0 +1,96 @@
+"""The yardsticks that wan-mini is judged with, held against scenes whose truth is known."""
+
+import numpy as np
+import pytest
+import torch
+
+from wanexp.mini.evaluation import (
+    TWO_STAGES,
+    as_frames,
+    as_tensor,
+    distance,
+    held_out,
+    held_out_photographs,
+    psnr,
+    with_setting,
+)
+from wanexp.mini.judgement import Motion, camera_motion, follows, grain
+from wanexp.world.faults import noise
+from wanexp.world.scene import CAMERA
+
+
+@pytest.fixture(scope="module")
+def truth():
+    return held_out(24, textures=48)
+
+
+def test_true_videos_follow_their_own_prompts_but_where_stripes_hide_it(truth):
+    obeyed = [
+        follows(camera_motion(video), CAMERA[camera])
+        for video, camera in zip(truth.videos, truth.scenes.camera.tolist(), strict=True)
+    ]
+    assert np.mean(obeyed) >= 0.9
+
+
+def test_a_still_follows_only_static():
+    still = Motion(right=0.1, down=-0.05, nearer=0.0)
+    assert [camera for camera in CAMERA if follows(still, camera)] == ["static"]
+
+
+@pytest.mark.parametrize(
+    ("motion", "camera"),
+    [
+        (Motion(right=1.0, down=0.2, nearer=0.1), "pans left"),
+        (Motion(right=-1.0, down=0.2, nearer=0.1), "pans right"),
+        (Motion(right=0.0, down=1.0, nearer=0.0), "pans up"),
+        (Motion(right=0.0, down=-1.0, nearer=0.0), "pans down"),
+        (Motion(right=0.2, down=0.0, nearer=2.0), "zooms in"),
+        (Motion(right=0.2, down=0.0, nearer=-2.0), "zooms out"),
+    ],
+)
+def test_the_greatest_part_of_a_motion_names_the_camera(motion, camera):
+    assert [name for name in CAMERA if follows(motion, name)] == [camera]
+
+
+@pytest.mark.parametrize("level", [4.0, 12.0, 25.0])
+def test_grain_reads_the_noise_that_was_added(truth, level):
+    grey = as_tensor(np.full_like(truth.videos[0], 128))[None]
+    noisy = as_frames(noise(grey, torch.tensor([level]), 1).video)[0]
+    assert grain(noisy) == pytest.approx(level, rel=0.05)
+
+
+def test_grain_of_a_clean_video_is_small(truth):
+    assert np.median([grain(video) for video in truth.videos]) < 1.0
+
+
+def test_held_out_scenes_are_the_same_every_time_and_faultless(truth):
+    again = held_out(24, textures=48)
+    assert np.array_equal(truth.videos, again.videos)
+    assert not truth.scenes.fault.any()
+    assert all(prompt.startswith("high quality") for prompt in truth.prompts)
+
+
+def test_held_out_photographs_fill_the_frame():
+    pictures = held_out_photographs()
+    assert set(pictures) == {"astronaut", "chelsea", "motorcycle_left"}
+    assert {picture.shape for picture in pictures.values()} == {(128, 128, 3)}
+
+
+def test_frames_and_tensors_are_inverses():
+    frames = np.random.default_rng(0).integers(0, 256, (3, 4, 5, 3), dtype=np.uint8)
+    assert np.array_equal(as_frames(as_tensor(frames)[None])[0], frames)
+
+
+def test_distances_are_on_their_scales():
+    black, white = np.zeros((1, 2, 2, 3), np.uint8), np.full((1, 2, 2, 3), 255, np.uint8)
+    assert distance(black, white) == 1.0
+    assert psnr(black, white) == 0.0
+    assert psnr(black + np.uint8(1), black) == pytest.approx(48.13, abs=0.01)
+
+
+def test_a_setting_is_changed_in_every_stage_and_only_there():
+    stages = with_setting(TWO_STAGES, cfg=5.0)["stages"]
+    assert isinstance(stages, dict)
+    assert {stage["cfg"] for stage in stages.values()} == {5.0}
+    assert stages["refine"]["sigma_start"] == 0.45
+    assert "5.0" not in str(TWO_STAGES)
