@@ -18,7 +18,14 @@ ONLY_IN = {
     "hydra": ("wanexp/compose/",),
     "omegaconf": ("wanexp/compose/",),
     "torchsde": ("wanexp/noise.py",),
-    "rich": ("wanexp/show.py", "wanexp/progress.py", "wanexp/commands.py", "wanexp/doctor.py"),
+    "rich": (
+        "wanexp/show.py",
+        "wanexp/progress.py",
+        "wanexp/commands.py",
+        "wanexp/doctor.py",
+        "wanexp/scoring.py",
+    ),
+    "matplotlib": ("wanexp/validation/plots.py",),
     "pandas": ("analysis/", "wanexp/show.py"),
     "cv2": ("wanexp/metrics/",),
     "av": ("wanexp/video.py",),
@@ -50,7 +57,7 @@ NO_TORCH = (
 TORCH_WHEN_ASKED = ("wanexp/metrics/perceptual.py",)
 # Data flows one way: a room may import only from rooms before it.
 ROOMS = (
-    ("names", "seeds"),
+    ("names", "seeds", "world"),
     ("sampler_facts",),
     ("schedules",),
     ("strict", "models"),
@@ -66,7 +73,7 @@ ROOMS = (
     ("staged",),
     ("run",),
     ("runner", "show", "progress", "mirror"),
-    ("commands", "doctor"),
+    ("commands", "doctor", "scoring", "validation"),
     ("cli",),
 )
 LONGEST = 450

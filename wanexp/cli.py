@@ -81,6 +81,22 @@ def make_parser() -> argparse.ArgumentParser:
     cache.add_argument("--json", action="store_true", help="one JSON object on stdout")
     cache.set_defaults(verb=_cache)
 
+    score = verbs.add_parser("score", help="measure and rank any videos beside their source image")
+    score.add_argument("videos", nargs="+", metavar="VIDEO", help="files, or folders of them")
+    score.add_argument("--source", required=True, help="the image that they were made from")
+    score.add_argument("--metrics", help="names with commas between them; all where not given")
+    score.add_argument("--fps", type=float, help="for files that do not say it")
+    score.add_argument("--face-box", metavar="X0,Y0,X1,Y1", help="the face in the source, px")
+    score.add_argument("--lpips-weights", metavar="FILE", help="AlexNet's weights for LPIPS")
+    score.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    score.set_defaults(verb=_score, overrides=[])
+
+    validate = verbs.add_parser("validate", help="put every metric to the test on known faults")
+    validate.add_argument("--out", default="validation", help="the folder of its page")
+    validate.add_argument("--size", type=int, nargs="+", default=[], help="px; 128 and 256")
+    validate.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    validate.set_defaults(verb=_validate, overrides=[])
+
     ui = verbs.add_parser("ui", help="open MLflow's pages on the studies")
     _add_overrides(ui)
     ui.add_argument("--port", type=int, default=5000)
@@ -133,6 +149,26 @@ def _cache(options: argparse.Namespace) -> int:
     from wanexp.commands import cache_command
 
     return cache_command(options.overrides, empty=options.clear, as_json=options.json)
+
+
+def _score(options: argparse.Namespace) -> int:
+    from wanexp.scoring import Request, box_from, score_command
+
+    request = Request(
+        videos=options.videos,
+        source=options.source,
+        fps=options.fps,
+        metrics=options.metrics.split(",") if options.metrics else None,
+        face_box=box_from(options.face_box) if options.face_box else None,
+        lpips_weights=options.lpips_weights,
+    )
+    return score_command(request, as_json=options.json)
+
+
+def _validate(options: argparse.Namespace) -> int:
+    from wanexp.validation.command import validate_command
+
+    return validate_command(options.out, options.size, as_json=options.json)
 
 
 def _ui(options: argparse.Namespace) -> int:
