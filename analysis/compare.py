@@ -2,112 +2,34 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from analysis.comparison import ArmComparison, Comparison, Confirmation, LaterArm, Stop
 from analysis.effects import MOTION, PairedEffects, Readings, paired_effects, readings
-from analysis.intervals import ALPHA, LEAST_CASES, holm, sign_flip_test, t_interval, t_test
+from analysis.evidence import (
+    adjusted,
+    effect_of,
+    level_for,
+    needed_cases,
+    needed_for_motion,
+)
+from analysis.intervals import ALPHA, LEAST_CASES, sign_flip_test
 from analysis.load import MISSING, StudyTable
-from analysis.power import cases_needed, likely_spread
-from analysis.sequential import anytime_interval, anytime_level, anytime_p, look_weights
+from analysis.sequential import look_weights
 from analysis.verdict import (
     Effect,
     Evidence,
     MotionState,
-    Ruling,
     margin_on,
     motion_state,
     rule,
 )
 from wanexp.names import lookup
 from wanexp.options import Protocol
-
-
-@dataclass(frozen=True, kw_only=True)
-class ArmComparison:
-    """One arm against the baseline.
-
-    Attributes:
-        ruling: The verdict and why.
-        primary: The effect that it rests on.
-        p_holm: Its p, looks and comparisons paid for; None where nothing is tested yet.
-        p_sign_flip: Of the same effects by the test that assumes no distribution.
-        motion: None where motion is not measured.
-        others: Every other metric, described and not tested.
-    """
-
-    arm: str
-    ruling: Ruling
-    primary: Effect
-    p_holm: float | None
-    p_sign_flip: float | None
-    motion: Effect | None
-    motion_state: MotionState
-    others: tuple[Effect, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stop:
-    """Every comparison was decided before the last look.
-
-    Attributes:
-        cases, of: Cases at that look, and those asked for.
-        saved: Model calls of the trials after it that have not run, counted alone.
-        spent: Model calls of those that have.
-    """
-
-    cases: int
-    of: int
-    saved: int
-    spent: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Confirmation:
-    """The winner again, where nobody looked while choosing; one test at 5 %.
-
-    Attributes:
-        on: What is new.
-        holds: None where there are too few cases to say.
-    """
-
-    arm: str
-    on: Literal["held-back cases", "fresh seeds"]
-    effect: Effect
-    motion_state: MotionState
-    holds: bool | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """What a study says.
-
-    Attributes:
-        arms: In the study's order, without the baseline.
-        cases: Cases that choose, in order; held-back ones are not among them unless they are all.
-        looks: Numbers of cases at which a verdict falls; of ``any_time``, the number at hand.
-        look: The last of them that is reached; None for none.
-        winner: Of the arms that are better, the one with the largest gain.
-        kept_back: All of the cases were held back while choosing.
-    """
-
-    study: str
-    baseline: str
-    primary: str
-    protocol: Protocol
-    arms: tuple[ArmComparison, ...]
-    cases: tuple[str, ...]
-    looks: tuple[int, ...]
-    look: int | None
-    winner: str | None
-    kept_back: bool
-    confirmation: Confirmation | None
-    stop: Stop | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +41,12 @@ class _Study:
     directions: Mapping[str, str]
     baseline: str
     arms: tuple[str, ...]
+    later: tuple[str, ...]
+
+    @property
+    def comparisons(self) -> int:
+        """All that share 5 %, those included that may never be made."""
+        return max(len(self.arms) + len(self.later), 1)
 
     def effects(self, arm: str, metric: str, cases: Sequence[str]) -> PairedEffects:
         direction = self.directions.get(metric, "higher" if metric in MOTION else "lower")
@@ -145,43 +73,118 @@ def compare_study(
     Raises:
         KeyError: The protocol's baseline is no arm of the study.
     """
-    trials = table.trials
+    trials, again = _parts(table)
+    if fresh is None and len(again):
+        fresh = replace(table, trials=again)
     names = tuple(dict.fromkeys(map(str, trials["arm"])))
     if protocol.baseline is not None:
         lookup("arm", dict.fromkeys(names), protocol.baseline)
-    baseline = protocol.baseline or names[0]
+    later = _later_in(table.study)
+    baseline = protocol.baseline or next(name for name in names if name not in later)
     study = _Study(
         protocol=protocol,
         values=readings(trials, table.metrics),
         directions=table.directions,
         baseline=baseline,
-        arms=tuple(name for name in names if name != baseline),
+        arms=tuple(name for name in names if name != baseline and name not in later),
+        later=tuple(later),
     )
     every, held = _cases(trials)
     cases = tuple(case for case in every if case not in held) or every
-    done = _finished(trials, cases)
+    chosen = pd.DataFrame(trials[~trials["arm"].isin(list(later))])
+    done = _finished(chosen, cases)
     looks = _looks(protocol, len(cases), done)
     reached = [look for look in looks if look <= done]
     at_looks = [_at_look(study, cases, looks, look) for look in reached]
     look = reached[-1] if reached else None
     bare = at_looks[-1] if at_looks else _before(study, cases, looks[0])
-    weight = None if look is None else float(look_weights(looks)[looks.index(look)])
-    arms = tuple(_described(study, arm, cases[:look], weight) for arm in bare)
+    arms = [_described(study, arm, cases[:look], _weight(looks, look)) for arm in bare]
+    stop = _stop(chosen, cases, reached, at_looks)
+    over = stop is not None or look == len(cases)
+    for arm in (name for name in later if name in names):
+        arms.append(_decided_later(study, trials, arm, cases, bare))
     winner = _winner(arms)
     return Comparison(
         study=str(table.study.get("name", "")),
         baseline=baseline,
         primary=protocol.primary,
         protocol=protocol,
-        arms=arms,
+        arms=tuple(arms),
         cases=cases,
         looks=looks,
         look=look,
         winner=winner,
         kept_back=cases == held,
         confirmation=_confirm(study, winner, cases, held, fresh) if winner else None,
-        stop=_stop(trials, cases, reached, at_looks),
+        stop=stop,
+        later=tuple(
+            LaterArm(
+                arm=arm,
+                candidates=candidates,
+                winners=winners_among(bare, candidates) if over else None,
+                combines=_combines(table.study, arm) if arm in names else (),
+            )
+            for arm, candidates in later.items()
+        ),
+        changed=_changed(table.study),
     )
+
+
+def winners_among(arms: Sequence[ArmComparison], candidates: Sequence[str]) -> tuple[str, ...]:
+    """Those of the candidates that are better than the baseline, the largest gain first."""
+    better = [a for a in arms if a.ruling.verdict == "better" and a.arm in candidates]
+    return tuple(arm.arm for arm in sorted(better, key=lambda arm: -arm.primary.gain))
+
+
+def _parts(table: StudyTable) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The trials that choose, and those that were asked for to confirm the choice."""
+    if "confirms" not in table.trials:
+        return table.trials, pd.DataFrame(table.trials[:0])
+    again = table.trials["confirms"].astype(bool)
+    return pd.DataFrame(table.trials[~again]), pd.DataFrame(table.trials[again])
+
+
+def _later_in(study: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
+    """Arm that is decided later → the arms that it may combine."""
+    later = study.get("later")
+    own = later if isinstance(later, Mapping) else {}
+    return {str(arm): tuple(map(str, candidates)) for arm, candidates in own.items()}
+
+
+def _combines(study: Mapping[str, object], arm: str) -> tuple[str, ...]:
+    arms = study.get("arms")
+    own = arms.get(arm) if isinstance(arms, Mapping) else None
+    return tuple(map(str, own.get("combines", ()))) if isinstance(own, Mapping) else ()
+
+
+def _changed(study: Mapping[str, object]) -> tuple[str, ...]:
+    earlier = study.get("earlier_protocols")
+    return tuple(str(one.get("name")) for one in earlier) if isinstance(earlier, list) else ()
+
+
+def _decided_later(
+    study: _Study,
+    trials: pd.DataFrame,
+    arm: str,
+    cases: Sequence[str],
+    chosen: Sequence[ArmComparison],
+) -> ArmComparison:
+    """An arm that combines winners, at the last look that it and the baseline have reached.
+
+    The others' verdicts do not change for it: it was a comparison among theirs all along, whose p
+    was 1 until it ran.
+    """
+    done = _finished(pd.DataFrame(trials[trials["arm"].isin([study.baseline, arm])]), cases)
+    looks = _looks(study.protocol, len(cases), done)
+    look = max((one for one in looks if one <= done), default=None)
+    alone = replace(study, arms=(arm,), later=())
+    if look is None:
+        return _described(alone, _before(alone, cases, looks[0])[0], cases, None)
+    weight = _weight(looks, look)
+    effect = _tested(study, arm, cases[:look], weight)
+    p = adjusted([*(one.primary.p for one in chosen), effect.p])[-1]
+    found = _compared(study, effect, p, arm, cases[:look], weight, _next(looks, look))
+    return _described(alone, found, cases[:look], weight)
 
 
 def _cases(trials: pd.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -208,25 +211,35 @@ def _at_look(
     study: _Study, cases: Sequence[str], looks: Sequence[int], look: int
 ) -> tuple[ArmComparison, ...]:
     """Every arm on the cases of one look, at the level that the look has."""
-    weight = float(look_weights(looks)[list(looks).index(look)])
-    later = looks[list(looks).index(look) + 1 :]
-    chosen, any_time = cases[:look], study.protocol.any_time
-    effects = {
-        arm: _effect(study.effects(arm, study.protocol.primary, chosen), weight, any_time=any_time)
-        for arm in study.arms
-    }
-    adjusted = _adjusted([effect.p for effect in effects.values()])
+    weight, chosen = _weight(looks, look), cases[:look]
+    effects = {arm: _tested(study, arm, chosen, weight) for arm in study.arms}
+    # An arm that is decided later has not run while the others are judged: its p is 1.
+    ps = adjusted([*(effect.p for effect in effects.values()), *(None for _ in study.later)])
     return tuple(
-        _compared(study, effect, p, arm, chosen, weight, later[0] if later else None)
-        for (arm, effect), p in zip(effects.items(), adjusted, strict=True)
+        _compared(study, effect, p, arm, chosen, weight, _next(looks, look))
+        for (arm, effect), p in zip(effects.items(), ps, strict=False)
     )
+
+
+def _tested(study: _Study, arm: str, cases: Sequence[str], weight: float | None) -> Effect:
+    effects = study.effects(arm, study.protocol.primary, cases)
+    return effect_of(effects, weight or 1.0, any_time=study.protocol.any_time)
+
+
+def _weight(looks: Sequence[int], look: int | None) -> float | None:
+    """The part of 5 % that a look has; None before the first."""
+    return None if look is None else float(look_weights(looks)[list(looks).index(look)])
+
+
+def _next(looks: Sequence[int], look: int) -> int | None:
+    return next((later for later in looks if later > look), None)
 
 
 def _before(study: _Study, cases: Sequence[str], first: int) -> tuple[ArmComparison, ...]:
     """Every arm before the first look: what is seen, and nothing claimed."""
     found = []
     for arm in study.arms:
-        seen = _effect(study.effects(arm, study.protocol.primary, cases), 1.0, any_time=False)
+        seen = effect_of(study.effects(arm, study.protocol.primary, cases), 1.0, any_time=False)
         hidden = replace(seen, low=None, high=None, p=None)
         found.append(_compared(study, hidden, None, arm, cases, None, first))
     return tuple(found)
@@ -246,16 +259,16 @@ def _compared(
     motion = None if study.motion is None else _shown(study, arm, study.motion, cases, weight)
     itself = protocol.primary in MOTION
     state: MotionState = "itself" if itself else motion_state(motion, protocol.motion_margin)
-    level = _level(study, weight or 1.0)
+    level = level_for(study.comparisons, weight or 1.0, any_time=protocol.any_time)
     margin = margin_on(effect.scale, protocol.margin)
     ruling = rule(
         Evidence(
             effect=effect,
             p=p,
             motion=state,
-            motion_needed=_needed_for_motion(motion, protocol.motion_margin, weight or 1.0),
+            motion_needed=needed_for_motion(motion, protocol.motion_margin, weight or 1.0),
             margin=margin,
-            needed=_needed(effect, margin, level),
+            needed=needed_cases(effect, margin, level),
             next_look=next_look,
         )
     )
@@ -287,71 +300,10 @@ def _described(
 def _shown(
     study: _Study, arm: str, metric: str, cases: Sequence[str], weight: float | None
 ) -> Effect:
-    effect = _effect(
+    effect = effect_of(
         study.effects(arm, metric, cases), weight or 1.0, any_time=study.protocol.any_time
     )
     return replace(effect, low=None, high=None, p=None) if weight is None else effect
-
-
-def _effect(paired: PairedEffects, weight: float, *, any_time: bool) -> Effect:
-    """Mean, interval and p of the cases, at the look's part of 5 %."""
-    values = paired.values()
-    n = len(values)
-    low = high = p = None
-    if n >= LEAST_CASES:
-        if any_time:
-            interval, p = anytime_interval(values), float(anytime_p(values)[-1])
-        else:
-            interval = t_interval(values, ALPHA * weight)
-            p = min(float(t_test(values)) / weight, 1.0)
-        low, high = float(interval.low), float(interval.high)
-    return Effect(
-        metric=paired.metric,
-        scale=paired.scale,
-        mean=float(values.mean()) if n else None,
-        low=low,
-        high=high,
-        p=p,
-        spread=float(values.std(ddof=1)) if n > 1 else None,
-        cases=n,
-        pairs=paired.pairs,
-        asked=paired.asked,
-        undefined=paired.undefined,
-        static=paired.static,
-    )
-
-
-def _adjusted(p: Sequence[float | None]) -> list[float | None]:
-    """Holm over all comparisons; one that cannot be tested yet counts as 1."""
-    if not p:
-        return []
-    filled = holm([1.0 if one is None else one for one in p])
-    return [None if one is None else float(q) for one, q in zip(p, filled, strict=True)]
-
-
-def _level(study: _Study, weight: float) -> Callable[[int], float]:
-    """The level at a number of cases that planning counts on: Holm's first step, the last look."""
-    count = max(len(study.arms), 1)
-    if study.protocol.any_time:
-        return lambda cases: anytime_level(cases, ALPHA / count)
-    return lambda _: ALPHA * weight / count
-
-
-def _needed(effect: Effect, margin: float, level: Callable[[int], float]) -> int | None:
-    if not effect.spread:
-        return None if effect.spread is None else LEAST_CASES
-    return cases_needed(margin, likely_spread(effect.spread, effect.cases), level)
-
-
-def _needed_for_motion(motion: Effect | None, most_lost: float, weight: float) -> int | None:
-    """Cases that would show motion kept if it goes on as it is; None if it would not be."""
-    if motion is None or motion.mean is None or not motion.spread:
-        return None
-    room = motion.mean - math.log1p(-most_lost)
-    if room <= 0:
-        return None
-    spread = likely_spread(motion.spread, motion.cases)
-    return cases_needed(room, spread, lambda _: ALPHA * weight)
 
 
 def _winner(arms: Sequence[ArmComparison]) -> str | None:
@@ -367,15 +319,14 @@ def _stop(
 ) -> Stop | None:
     """The first look before the end at which nothing was left to decide."""
     for look, arms in zip(reached, at_looks, strict=True):
-        decided = all(
-            arm.ruling.verdict in ("better", "worse") or arm.ruling.reason == "within"
-            for arm in arms
-        )
+        decided = all(arm.ruling.decided for arm in arms)
         if decided and arms and look < len(cases):
             later = pd.DataFrame(trials[trials["case"].isin(list(cases[look:]))])
             done = pd.DataFrame(trials[trials["state"] == "completed"])
             alone = done.groupby("arm")["model_calls"].median().to_dict()
             calls = np.array([alone.get(arm, np.nan) for arm in later["arm"]], float)
+            if "new_model_calls" in later:
+                calls = np.array(later["new_model_calls"].fillna(pd.Series(calls, later.index)))
             open_ = np.array(later["state"] == MISSING, bool)
             return Stop(
                 cases=look,
@@ -401,7 +352,7 @@ def _confirm(
     primary = again.effects(winner, study.protocol.primary, new)
     if not primary.asked:
         return None
-    effect = _effect(primary, 1.0, any_time=False)
+    effect = effect_of(primary, 1.0, any_time=False)
     motion = None if again.motion is None else _shown(again, winner, again.motion, new, 1.0)
     itself = study.protocol.primary in MOTION
     state: MotionState = "itself" if itself else motion_state(motion, study.protocol.motion_margin)

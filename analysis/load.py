@@ -17,7 +17,7 @@ from wanexp.record import StudyPaths, TrialRecord, read_study
 MISSING = "missing"
 """The state of a trial that the study asks for and nobody has run yet."""
 
-COSTS = ("model_calls", "model_calls_executed", "seconds")
+COSTS = ("model_calls", "new_model_calls", "model_calls_executed", "seconds")
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,12 @@ class StudyTable:
 
     Attributes:
         study: The study file: question, protocol, arms, trials.
-        trials: Columns ``arm case seed digest state model_calls seconds held_out
-            model_calls_executed error`` and one column a metric, NaN where a metric is undefined
-            for that video. ``model_calls`` and ``seconds`` (of sampling) are what its video takes
-            alone; ``model_calls_executed`` is what the trial took here, where others may have left
-            it its first stages.
+        trials: Columns ``arm case seed digest state model_calls seconds held_out confirms
+            new_model_calls model_calls_executed error`` and one column a metric, NaN where a metric
+            is undefined for that video. ``model_calls`` and ``seconds`` (of sampling) are what its
+            video takes alone; ``new_model_calls`` is what it adds to the trials before it, and
+            ``model_calls_executed`` what it took here, where others may have left it its first
+            stages. ``confirms`` marks trials that were asked for to confirm a winner.
         metrics: The metric columns, in the order they were measured.
         directions: Metric to ``lower``, ``higher`` or ``one``.
         damaged: Record files that could not be read, with the reason.
@@ -74,6 +75,8 @@ def load_study(folder: Path) -> StudyTable:
 def _row(asked: Mapping[str, object], record: TrialRecord | None) -> dict[str, object]:
     row: dict[str, object] = {key: asked[key] for key in ("arm", "case", "seed", "digest")}
     row["held_out"] = bool(asked.get("held_out"))
+    row["confirms"] = bool(asked.get("confirms"))
+    row["new_model_calls"] = asked.get("new_model_calls")
     if record is None:
         return {**row, "state": MISSING}
     row |= {

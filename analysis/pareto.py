@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.compare import Comparison
+from analysis.comparison import Comparison
 from analysis.intervals import Array
 from analysis.load import StudyTable
 from analysis.resample import case_gains, nan_mean, redrawn_means

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.compare import Comparison
+from analysis.comparison import Comparison
 from analysis.effects import paired_effects, readings
 from analysis.intervals import Array
 from analysis.load import StudyTable

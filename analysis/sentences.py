@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-from analysis.compare import ArmComparison, Comparison, Confirmation, Stop
+from analysis.comparison import ArmComparison, Comparison, Confirmation, LaterArm, Stop
 from analysis.effects import MOTION, Scale
 from analysis.intervals import ALPHA, LEAST_CASES
 from analysis.verdict import Effect, Reason
@@ -112,7 +113,7 @@ def _doubts(comparison: Comparison, arm: ArmComparison) -> str:
             f" (p = {arm.p_sign_flip:.2f}): look at the single cases."
         )
     if effect.p is not None and arm.p_holm is not None and effect.p <= ALPHA < arm.p_holm:
-        count = len(comparison.arms)
+        count = len({arm.arm for arm in (*comparison.arms, *comparison.later)})
         found.append(f"Alone it would count; among {count} comparisons it can be chance.")
     worse = [other for other in arm.others if _seems_worse(other)]
     if arm.ruling.verdict == "better" and worse:
@@ -155,26 +156,64 @@ def _confirmed(confirmation: Confirmation) -> str:
 
 
 def stop_sentence(stop: Stop) -> str:
-    """What stopping early saves, in model calls counted alone."""
+    """What stopping early saves, in model calls."""
+    head = f"All comparisons were decided at {stop.cases} of {stop.of} cases"
     if stop.saved:
+        return f"{head}: what is left need not run, which saves {stop.saved:,} model calls."
+    return f"{head}: the {stop.spent:,} model calls after it were not needed for the verdict."
+
+
+def later_sentence(comparison: Comparison, later: LaterArm) -> str:
+    """What an arm that combines winners is made of, and why it did or did not run."""
+    candidates = _names(later.candidates)
+    if later.winners is None:
+        return f"{later.arm} will combine what is better among {candidates}; that is not decided."
+    if not later.winners:
         return (
-            f"All comparisons were decided at {stop.cases} of {stop.of} cases: stopping now saves"
-            f" {stop.saved:,} model calls."
+            f"{later.arm} was not run: it combines what is better than {comparison.baseline}, and"
+            f" none of {candidates} is."
         )
+    best = later.winners[0]
+    if len(later.winners) == 1:
+        return (
+            f"{later.arm} would be {best} alone, the only one of {candidates} that is better than"
+            f" {comparison.baseline}: it has run already."
+        )
+    if not later.combines:
+        return (
+            f"{later.arm} would be {best} alone: {_names(later.winners)} are better, but set the"
+            " same thing."
+        )
+    left = [arm for arm in later.winners if arm not in later.combines]
+    without = f"; {_names(left)} would set the same thing less well" if left else ""
+    return f"{later.arm} combines what is better: {_names(later.combines)}{without}."
+
+
+def changed_sentence(comparison: Comparison) -> str:
+    """That somebody may have looked before this protocol was chosen."""
+    before = _names(comparison.changed)
     return (
-        f"All comparisons were decided at {stop.cases} of {stop.of} cases: the {stop.spent:,}"
-        " model calls after it were not needed for the verdict."
+        f"The protocol was changed after trials had run (it was {before}): looking twice finds more"
+        " by chance than 1 study in 20. A studies=FOLDER of its own begins anew."
     )
 
 
 def comparison_sentences(comparison: Comparison) -> list[str]:
     """Everything that a comparison says, arm by arm, then its reach, then what may be saved."""
     sentences = [arm_sentence(comparison, arm) for arm in comparison.arms]
+    sentences += [later_sentence(comparison, later) for later in comparison.later]
     if any(arm.primary.low is not None for arm in comparison.arms):
         sentences.append(scope_sentence(comparison))
     if comparison.stop:
         sentences.append(stop_sentence(comparison.stop))
+    if comparison.changed:
+        sentences.append(changed_sentence(comparison))
     return sentences
+
+
+def _names(words: Sequence[str]) -> str:
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _way(value: float, scale: Scale) -> str:

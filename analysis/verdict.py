@@ -77,6 +77,11 @@ class Ruling:
     reason: Reason
     needed: int | None = None
 
+    @property
+    def decided(self) -> bool:
+        """Whether more cases are not expected to change it: a study may stop here."""
+        return self.verdict in ("better", "worse") or self.reason == "within"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:

@@ -73,6 +73,7 @@ ROOMS = (
     ("staged",),
     ("run",),
     ("runner", "show", "progress", "mirror"),
+    ("rounds",),
     ("commands", "doctor", "scoring", "validation"),
     ("cli",),
 )

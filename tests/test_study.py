@@ -20,6 +20,7 @@ from wanexp.strict import ConfigError
 from wanexp.study import (
     PlannedTrial,
     distinct,
+    later_arms,
     neighbours,
     new_model_calls,
     plan_summary,
@@ -277,7 +278,8 @@ def test_what_a_trial_adds_is_what_none_before_it_has():
 
 def test_the_ab_protocols_summary_has_the_promised_shape():
     made, trials = ab()
-    summary = json.loads(json.dumps(plan_summary(made, trials), allow_nan=False))
+    summary = plan_summary(made, trials, later_arms(made, trials))
+    summary = json.loads(json.dumps(summary, allow_nan=False))
     counts = {key: value for key, value in summary.items() if isinstance(value, int)}
     assert counts == {
         "trials": 16,
@@ -287,9 +289,9 @@ def test_the_ab_protocols_summary_has_the_promised_shape():
         "cases": 2,
         "seeds": 2,
     }
-    assert list(summary["arms"]) == ["baseline", "A", "B", "C"]
-    for arm in summary["arms"].values():
-        assert arm["conditional"] is False
+    assert list(summary["arms"]) == ["baseline", "A", "B", "C", "D"]
+    for name, arm in summary["arms"].items():
+        assert arm["conditional"] is (name == "D")
         establish = arm["stages"]["establish"]
         assert establish["model_calls"] == 36
         assert len(establish["sigmas"]) == 19
@@ -298,11 +300,38 @@ def test_the_ab_protocols_summary_has_the_promised_shape():
         assert arm["model_calls"] == sum(s["model_calls"] for s in arm["stages"].values())
     assert summary["arms"]["baseline"]["model_calls"] == 86
     assert summary["arms"]["B"]["model_calls"] == 92
+    worst = summary["arms"]["D"]
+    assert (worst["model_calls"], worst["combines"]) == (92, ["A", "B", "C"])
+    refine = worst["stages"]["refine"]
+    assert (refine["denoise"], refine["steps"], refine["cfg"]) == (0.5, 28, 7.0)
+
+
+def test_an_arm_that_is_decided_later_is_planned_at_its_worst(tmp_path, monkeypatch):
+    """A combination of fewer arms may cost more than one of all."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sweeps").mkdir()
+    arms = {
+        "base": "[]",
+        "more": "[recipe.stages.refine.steps=30]",
+        "free": "[recipe.stages.refine.cfg=1]",
+        "other": "[recipe.stages.refine.sampler=euler]",
+        "all": "{combine: [more, free, other]}",
+    }
+    lines = "".join(f"      {name}: {own}\n" for name, own in arms.items())
+    head = "# @package _global_\ndefaults: [override /protocol: ab]\n"
+    text = f"{head}hydra:\n  sweeper:\n    arms:\n{lines}"
+    (tmp_path / "sweeps" / "mine.yaml").write_text(text)
+    made = expand_sweep("mine")
+    trials = plan_trials(made)
+    assert set(made.arms) == {t.arm for t in trials} == {"base", "more", "free", "other"}
+    worst = later_arms(made, trials)["all"]
+    assert (worst.worst.of, worst.plan.model_calls) == (("more", "other"), 36 + 60)
+    assert (worst.trials, worst.added) == (4, 4 * 60)
 
 
 def test_warnings_name_their_arm_and_come_once():
     made, trials = ab()
-    warnings = plan_summary(made, trials)["warnings"]
+    warnings = plan_summary(made, trials, {})["warnings"]
     assert isinstance(warnings, list)
     assert len(set(warnings)) == len(warnings) > 0
     assert all(w.split(":")[0] in made.arms for w in warnings)
@@ -310,7 +339,7 @@ def test_warnings_name_their_arm_and_come_once():
 
 def test_repeated_trials_are_counted_and_told_apart():
     made = sweep({"two": TWO, "again": TWO})
-    summary = plan_summary(made, plan_trials(made))
+    summary = plan_summary(made, plan_trials(made), {})
     assert (summary["trials"], summary["distinct_trials"]) == (8, 4)
     assert summary["model_calls"] == 2 * summary["model_calls_shared"]  # type: ignore[operator]
 

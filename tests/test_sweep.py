@@ -127,7 +127,7 @@ def _picture(path):
 def test_a_second_run_does_nothing_and_says_so(folder, study):
     before = {p: p.stat().st_mtime_ns for p in study.trials.rglob("record.json")}
     status, result, talk = sweep(folder)
-    assert status == 0 and "nothing to do" in talk
+    assert status == 0 and "nothing is left to do" in talk
     assert result["skipped"] == 4 and result["model_calls_executed"] == 0
     assert before == {p: p.stat().st_mtime_ns for p in study.trials.rglob("record.json")}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -14,53 +15,63 @@ from analysis.load import StudyTable, load_study
 from wanexp.cache import clear, held, store_tree
 from wanexp.compose import Sweep, compose_tree, expand_sweep
 from wanexp.names import lookup
-from wanexp.options import Options, options_from, protocol_from
+from wanexp.options import Options, Protocol, options_from, protocol_from
 from wanexp.progress import SweepProgress
 from wanexp.record import StudyPaths, TrialRecord
+from wanexp.rounds import Round, confirming, study_rounds
 from wanexp.runner import Tally, link_videos, open_study, run_trials, to_run
 from wanexp.show import show_arms, show_costs, show_plan, show_store, show_verdicts
 from wanexp.strict import ConfigError
-from wanexp.study import PlannedTrial, distinct, new_model_calls, plan_summary, plan_trials
+from wanexp.study import (
+    PlannedTrial,
+    distinct,
+    later_arms,
+    new_model_calls,
+    plan_summary,
+    plan_trials,
+)
 from wanexp.tracking import Tracking, TrackingError, tracking_from
 
 if TYPE_CHECKING:
-    from analysis.compare import Comparison
+    from analysis.comparison import Comparison, Stop
     from wanexp.track import Summary, Tracker
-
-NOTHING = Tally(completed=0, failed=0, model_calls=0, errors={})
-"""How a sweep went that had nothing left to run."""
 
 
 def plan_command(name: str, overrides: Sequence[str], *, as_json: bool) -> int:
     """Prints every arm's explicit plan and what the sweep costs."""
-    sweep, _, trials = _asked(name, overrides)
-    summary = plan_summary(sweep, trials)
+    asked = _asked(name, overrides)
+    later = later_arms(asked.sweep, asked.trials)
+    summary = plan_summary(asked.sweep, asked.trials, later)
     if as_json:
         print(json.dumps(summary))
         return 0
     console = Console()
-    show_plan(console, name, sweep.header, trials)
-    show_costs(console, summary)
+    show_plan(console, name, asked.sweep.header, asked.trials, later)
+    show_costs(console, summary, later)
     return 0
 
 
 def sweep_command(name: str, overrides: Sequence[str], *, limit: int | None, as_json: bool) -> int:
     """Runs what a sweep asks for and is not finished yet; 1 where a trial failed."""
-    sweep, options, trials = _asked(name, overrides)
-    tracking = tracking_from(sweep.options)
+    asked = _asked(name, overrides)
+    tracking = tracking_from(asked.sweep.options)
     # Standard output belongs to programs under --json; people read the rest on standard error.
     console = Console(stderr=as_json)
-    study = open_study(sweep, trials, options)
-    waiting = to_run(trials, study)
-    chosen = waiting[:limit]
-    _announce(console, study, trials, waiting, chosen, options)
-    tally = _run(console, chosen, study, options, tracking) if chosen else NOTHING
-    link_videos(study, trials)
-    _conclude(console, study, tally)
-    _show_next(console, study, tracking, sweep.options)
+    study = open_study(asked.sweep, asked.trials, asked.options, confirms=asked.confirms)
+    later_arms(asked.sweep, asked.trials)  # what cannot be combined is refused before anything runs
+    run = _Run(console=console, study=study, asked=asked, tracking=tracking)
+    try:
+        run.rounds(limit)
+    finally:  # also after Ctrl-C
+        run.close()
+    stop = None if run.tally.stopped else _conclude(console, study, run.tally)
+    if not run.tally.stopped:
+        _show_next(console, study, tracking, asked.sweep.options)
     if as_json:
-        print(json.dumps(_result(study, trials, tally)))
-    return int(tally.failed > 0)
+        print(json.dumps(run.result(stop)))
+    if run.tally.stopped:
+        raise KeyboardInterrupt
+    return int(run.tally.failed > 0)
 
 
 def sync_command(names: Sequence[str], overrides: Sequence[str]) -> int:
@@ -148,7 +159,7 @@ def _comparison(table: StudyTable) -> Comparison | None:
     """The study's arms compared as its protocol says; None with one arm, which says nothing."""
     from analysis.compare import compare_study  # scipy's statistics take a second to load
 
-    if table.study.get("protocol") is None:
+    if not table.study.get("protocol"):
         return None
     comparison = compare_study(table, protocol_from(table.study))
     return comparison if comparison.arms else None
@@ -160,69 +171,132 @@ def _cell(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _run(
-    console: Console,
-    chosen: Sequence[PlannedTrial],
-    study: StudyPaths,
-    options: Options,
-    tracking: Tracking,
-) -> Tally:
-    """Runs trials and mirrors each as it ends, whatever MLflow does."""
-    from wanexp.track import prepare
+class _Run:
+    """One run of a sweep: round after round, each trial mirrored as it ends."""
 
-    tracker = prepare(tracking, study)
-    with SweepProgress(console, chosen, _costs(chosen, options)) as progress:
-        tally = run_trials(
-            chosen, study, options, progress, lambda record: _mirror(tracker, record)
-        )
-    tracker.catch_up()  # what MLflow missed while it was away
-    summary = study_summary(study)
-    if summary is not None:
-        tracker.summarise(summary)
-    if tracker.problem:
-        console.print(
-            f"[yellow]note[/yellow] {tracker.problem}; the records are whole on disk,"
-            f" [bold]{command('sync')}[/bold] mirrors them later",
-            highlight=False,
-        )
-    return tally
+    def __init__(
+        self, *, console: Console, study: StudyPaths, asked: _Asked, tracking: Tracking
+    ) -> None:
+        self.console, self.study, self.asked, self.tracking = console, study, asked, tracking
+        self.trials = list(asked.trials)
+        self.tally = Tally()
+        self.tracker: Tracker | None = None
+
+    def rounds(self, limit: int | None) -> None:
+        """Runs until nothing is left, or ``limit`` trials have run."""
+        asked, left = self.asked, limit
+        waiting = to_run(asked.trials, self.study)
+        if waiting:
+            self._announce(waiting, waiting[:limit])
+        for turn in study_rounds(asked.sweep, asked.trials, self.study, asked.protocol):
+            self.trials += turn.added
+            waiting = to_run(turn.trials, self.study)
+            chosen = waiting[:left]
+            if chosen:
+                self._tell(turn, chosen)
+                self.tally = self.tally.plus(self._run(chosen))
+            if left is not None:
+                left -= len(chosen)
+            if self.tally.stopped or len(chosen) < len(waiting):
+                return
+        if self.tracker is None:
+            trials = _count(len(distinct(self.trials)), "trial")
+            self.console.print(f"{self.study.name}: {trials}; nothing is left to do")
+
+    def _tell(self, turn: Round, chosen: Sequence[PlannedTrial]) -> None:
+        if turn.news:
+            calls = sum(_costs(chosen, self.asked.options))
+            self.console.print(
+                f"[bold]{turn.news}[/bold]: {_count(len(chosen), 'trial')}, {calls} model calls",
+                highlight=False,
+            )
+
+    def close(self) -> None:
+        """Links the videos, and tells MLflow what it does not know yet."""
+        link_videos(self.study, self.trials)
+        if self.tracker is None:
+            return
+        self.tracker.catch_up()  # what MLflow missed while it was away
+        summary = study_summary(self.study)
+        if summary is not None:
+            self.tracker.summarise(summary)
+        if self.tracker.problem:
+            self.console.print(
+                f"[yellow]note[/yellow] {self.tracker.problem}; the records are whole on disk,"
+                f" [bold]{command('sync')}[/bold] mirrors them later",
+                highlight=False,
+            )
+
+    def result(self, stop: Stop | None) -> dict[str, object]:
+        """What ``--json`` prints."""
+        count, tally = len(distinct(self.trials)), self.tally
+        return {
+            "study": str(self.study.root),
+            "trials": count,
+            "completed": tally.completed,
+            "failed": tally.failed,
+            "skipped": count - tally.completed - tally.failed,
+            "model_calls_executed": tally.model_calls,
+            "model_calls_saved": stop.saved if stop else 0,
+        }
+
+    def _run(self, chosen: Sequence[PlannedTrial]) -> Tally:
+        from wanexp.track import prepare
+
+        options = self.asked.options
+        tracker = self.tracker = self.tracker or prepare(self.tracking, self.study)
+
+        def mirror(record: TrialRecord) -> None:
+            tracker.mirror(self.study.trial(record.digest))
+
+        with SweepProgress(self.console, chosen, _costs(chosen, options)) as progress:
+            return run_trials(chosen, self.study, options, progress, mirror)
+
+    def _announce(self, waiting: Sequence[PlannedTrial], chosen: Sequence[PlannedTrial]) -> None:
+        count, name = len(distinct(self.trials)), self.study.name
+        finished = count - len(waiting)
+        earlier = f", {finished} of {count} were finished before" if finished else ""
+        more = len(waiting) - len(chosen)
+        later = f", {more} left for later" if more else ""
+        calls = sum(_costs(chosen, self.asked.options))
+        at_most = "at most " if self.asked.protocol.looks or self.asked.protocol.any_time else ""
+        trials = _count(len(chosen), "trial")
+        self.console.print(f"{name}: {at_most}{trials}, {calls} model calls{earlier}{later}")
 
 
-def _mirror(tracker: Tracker, record: TrialRecord) -> None:
-    tracker.mirror(tracker.study.trial(record.digest))
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """A sweep, all checked before anything loads.
+
+    Attributes:
+        protocol: The one that decides: the study's own while its winner is being confirmed.
+    """
+
+    sweep: Sweep
+    options: Options
+    protocol: Protocol
+    trials: list[PlannedTrial]
+    confirms: bool
 
 
-def _asked(name: str, overrides: Sequence[str]) -> tuple[Sweep, Options, list[PlannedTrial]]:
-    """The sweep, the options and the planned trials, all checked before anything loads."""
+def _asked(name: str, overrides: Sequence[str]) -> _Asked:
     sweep = expand_sweep(name, overrides)
-    options = options_from(sweep.options)
-    baseline = protocol_from(sweep.options).baseline
-    if baseline is not None:
+    options, protocol = options_from(sweep.options), protocol_from(sweep.options)
+    if protocol.baseline is not None:
         try:
-            lookup("arm", sweep.arms, baseline)
+            lookup("arm", {**sweep.arms, **sweep.later}, protocol.baseline)
         except KeyError as error:
             raise ConfigError(f"protocol.baseline: {error.args[0]}") from None
-    return sweep, options, plan_trials(sweep)
-
-
-def _announce(
-    console: Console,
-    study: StudyPaths,
-    trials: Sequence[PlannedTrial],
-    waiting: Sequence[PlannedTrial],
-    chosen: Sequence[PlannedTrial],
-    options: Options,
-) -> None:
-    count = len(distinct(trials))
-    finished = count - len(waiting)
-    if not chosen:
-        console.print(f"{study.name}: all {count} trials are finished; nothing to do")
-        return
-    earlier = f", {finished} of {count} were finished before" if finished else ""
-    later = f", {len(waiting) - len(chosen)} left for later" if len(chosen) < len(waiting) else ""
-    calls = sum(_costs(chosen, options))
-    trials_now = "1 trial" if len(chosen) == 1 else f"{len(chosen)} trials"
-    console.print(f"{study.name}: {trials_now}, {calls} model calls{earlier}{later}")
+    confirms = protocol.confirm
+    if confirms:
+        sweep, protocol = confirming(sweep, StudyPaths(options.folder / sweep.name))
+    return _Asked(
+        sweep=sweep,
+        options=options,
+        protocol=protocol,
+        trials=plan_trials(sweep),
+        confirms=confirms,
+    )
 
 
 def _costs(chosen: Sequence[PlannedTrial], options: Options) -> list[int]:
@@ -232,7 +306,12 @@ def _costs(chosen: Sequence[PlannedTrial], options: Options) -> list[int]:
     return [planned.plan.model_calls for planned in chosen]
 
 
-def _conclude(console: Console, study: StudyPaths, tally: Tally) -> None:
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def _conclude(console: Console, study: StudyPaths, tally: Tally) -> Stop | None:
+    """Shows what the study says by now; returns whether that came before all of it had run."""
     table = load_study(study.root)
     console.print()
     show_arms(console, arm_table(table), table.metrics)
@@ -243,8 +322,10 @@ def _conclude(console: Console, study: StudyPaths, tally: Tally) -> None:
         console.print(f"[red]failed[/red] {sentence}", highlight=False)
     console.print("[dim]medians over cases and seeds[/dim]")
     comparison = _comparison(table)
-    if comparison is not None:
-        show_verdicts(console, comparison)
+    if comparison is None:
+        return None
+    show_verdicts(console, comparison)
+    return comparison.stop
 
 
 def _show_next(
@@ -269,15 +350,3 @@ def _short(path: os.PathLike[str]) -> str:
 def command(verb: str) -> str:
     """How the user starts a verb: through uv where wanexp itself was started so."""
     return f"uv run wanexp {verb}" if "UV" in os.environ else f"wanexp {verb}"
-
-
-def _result(study: StudyPaths, trials: Sequence[PlannedTrial], tally: Tally) -> dict[str, object]:
-    count = len(distinct(trials))
-    return {
-        "study": str(study.root),
-        "trials": count,
-        "completed": tally.completed,
-        "failed": tally.failed,
-        "skipped": count - tally.completed - tally.failed,
-        "model_calls_executed": tally.model_calls,
-    }

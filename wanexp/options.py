@@ -82,6 +82,8 @@ class Protocol:
         looks: Numbers of cases at which a verdict may fall early; the last look is at all cases.
         any_time: Look after every case, add cases without a plan; wider intervals instead.
         weights: Metric to its weight in a ranking by one figure; empty for no ranking.
+        confirm: Try a study's winner again, beside the baseline and by the study's own protocol,
+            on the cases and seeds that come with this one.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Protocol:
     looks: tuple[int, ...] = ()
     any_time: bool = False
     weights: Mapping[str, float] = field(default_factory=dict)
+    confirm: bool = False
 
     def __post_init__(self) -> None:
         for key in ("margin", "motion_margin"):

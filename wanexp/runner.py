@@ -6,9 +6,9 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -18,7 +18,7 @@ from wanexp.options import Options
 from wanexp.plan import PlannedStage
 from wanexp.record import StudyPaths, TrialRecord
 from wanexp.recording import is_completed, sweep_partials
-from wanexp.study import PlannedTrial, distinct, neighbours, study_tree
+from wanexp.study import PlannedTrial, distinct, neighbours, study_tree, without_arms
 
 
 class Watcher(Protocol):
@@ -52,12 +52,24 @@ class Tally:
     Attributes:
         model_calls: Executed now.
         errors: Digest to the sentence of every trial that failed now.
+        stopped: By Ctrl-C, in the middle of a trial.
     """
 
-    completed: int
-    failed: int
-    model_calls: int
-    errors: Mapping[str, str]
+    completed: int = 0
+    failed: int = 0
+    model_calls: int = 0
+    stopped: bool = False
+    errors: Mapping[str, str] = field(default_factory=dict)
+
+    def plus(self, other: Tally) -> Tally:
+        """Both together."""
+        return Tally(
+            completed=self.completed + other.completed,
+            failed=self.failed + other.failed,
+            model_calls=self.model_calls + other.model_calls,
+            stopped=self.stopped or other.stopped,
+            errors={**self.errors, **other.errors},
+        )
 
 
 def to_run(trials: Sequence[PlannedTrial], study: StudyPaths) -> list[PlannedTrial]:
@@ -69,14 +81,43 @@ def to_run(trials: Sequence[PlannedTrial], study: StudyPaths) -> list[PlannedTri
     return neighbours(waiting)
 
 
-def open_study(sweep: Sweep, trials: Sequence[PlannedTrial], options: Options) -> StudyPaths:
+def open_study(
+    sweep: Sweep, trials: Sequence[PlannedTrial], options: Options, *, confirms: bool = False
+) -> StudyPaths:
     """The study's folder with its file brought up to date and dead processes' leftovers gone."""
     study = StudyPaths(options.folder / sweep.name)
     study.trials.mkdir(parents=True, exist_ok=True)
     sweep_partials(study)
-    before = json.loads(study.study.read_text(encoding="utf-8")) if study.study.exists() else {}
-    _write_whole(study.study, json.dumps(study_tree(sweep, trials, before), indent=2) + "\n")
+    join_study(study, sweep, trials, confirms=confirms)
     return study
+
+
+def join_study(
+    study: StudyPaths, sweep: Sweep, trials: Sequence[PlannedTrial], *, confirms: bool = False
+) -> None:
+    """Writes these trials into the study's file."""
+    before = study_file(study)
+    rows = before.get("trials")
+    digests = [str(row["digest"]) for row in rows] if isinstance(rows, list) else []
+    looked = any(study.trial(digest).record.exists() for digest in digests)
+    _save(study, study_tree(sweep, trials, before, confirms=confirms, looked=looked))
+
+
+def leave_study(study: StudyPaths, arm: str) -> None:
+    """Takes an arm's trials out of the study's file, where it has any."""
+    before = study_file(study)
+    after = without_arms(before, [arm])
+    if after != before:
+        _save(study, after)
+
+
+def study_file(study: StudyPaths) -> dict[str, object]:
+    """The study's file; empty where there is none."""
+    return json.loads(study.study.read_text(encoding="utf-8")) if study.study.exists() else {}
+
+
+def _save(study: StudyPaths, tree: Mapping[str, object]) -> None:
+    _write_whole(study.study, json.dumps(tree, indent=2) + "\n")
 
 
 def run_trials(
@@ -89,41 +130,47 @@ def run_trials(
     """Runs trials one after another in this process, which keeps the model loaded between them.
 
     Other processes may run the same sweep at the same time: each trial is run by one of them.
-    ``on_record`` is handed every record that was written, failures included.
+    ``on_record`` is handed every record that was written, failures included. Ctrl-C ends it; the
+    tally says so, and has what was done until then.
     """
     from wanexp.run import run_trial
 
-    completed, model_calls, errors = 0, 0, {}
+    completed, model_calls, stopped, errors = 0, 0, False, {}
 
     def evaluated(stage: PlannedStage, done: int) -> None:
         nonlocal model_calls
         model_calls += stage.model_calls // len(stage.experts)
         watcher.evaluated(stage, done)
 
-    for number, planned in enumerate(_one_by_one(waiting, study, watcher), start=1):
-        watcher.begins(planned, number)
+    with contextlib.closing(_one_by_one(waiting, study, watcher)) as turns:
         try:
-            record = run_trial(planned, study, options, evaluated)
-        except Exception as error:
-            errors[planned.digest] = f"{type(error).__name__}: {error}"
-            watcher.failed(planned, error)
-            record = recorded_failure(study, planned)
-        else:
-            completed += 1
-            watcher.ended(planned, record)
-        if record is not None:
-            on_record(record)
+            for number, planned in enumerate(turns, start=1):
+                watcher.begins(planned, number)
+                try:
+                    record = run_trial(planned, study, options, evaluated)
+                except Exception as error:
+                    errors[planned.digest] = f"{type(error).__name__}: {error}"
+                    watcher.failed(planned, error)
+                    record = recorded_failure(study, planned)
+                else:
+                    completed += 1
+                    watcher.ended(planned, record)
+                if record is not None:
+                    on_record(record)
+        except KeyboardInterrupt:
+            stopped = True
     return Tally(
         completed=completed,
         failed=len(errors),
         model_calls=model_calls,
+        stopped=stopped,
         errors=errors,
     )
 
 
 def _one_by_one(
     waiting: Sequence[PlannedTrial], study: StudyPaths, watcher: Watcher
-) -> Iterator[PlannedTrial]:
+) -> Generator[PlannedTrial, None, None]:
     """The trials that nobody else runs or has finished meanwhile, claimed while each is in hand.
 
     What others have in hand comes last: it is theirs, unless they fail or die.

@@ -11,14 +11,15 @@ from rich.console import Console
 from rich.table import Table
 
 from wanexp.cache import Held, by_model, last_used
+from wanexp.compose import names_of
 from wanexp.metrics import METRICS
 from wanexp.plan import PlannedStage
-from wanexp.study import PlannedTrial
+from wanexp.study import LaterArm, PlannedTrial
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analysis.compare import ArmComparison, Comparison
+    from analysis.comparison import ArmComparison, Comparison
 
 ARROWS = {"lower": "↓", "higher": "↑", "one": "→ 1"}
 SHORT_UNITS = {"ratio": "", "% of the smaller side per second": "% of side/s"}
@@ -26,7 +27,11 @@ FEW_ARMS = 6
 
 
 def show_plan(
-    console: Console, title: str, header: Mapping[str, str], trials: Sequence[PlannedTrial]
+    console: Console,
+    title: str,
+    header: Mapping[str, str],
+    trials: Sequence[PlannedTrial],
+    later: Mapping[str, LaterArm],
 ) -> None:
     """One table of every arm's stages: what takes over where, who answers, what it costs."""
     console.print(f"[bold]{title}[/bold]")
@@ -43,6 +48,10 @@ def show_plan(
         for number, stage in enumerate(plan.stages):
             table.add_row(*_stage_row(arm if number == 0 else "", stage))
         table.add_row(*[""] * 8, "[dim]together[/dim]", f"[bold]{plan.model_calls}[/bold]")
+    for arm, own in later.items():
+        for number, stage in enumerate(own.plan.stages):
+            table.add_row(*_stage_row(f"[dim]{arm}?[/dim]" if number == 0 else "", stage))
+        table.add_row(*[""] * 8, "[dim]at most[/dim]", f"[bold]{own.plan.model_calls}[/bold]")
     console.print(table)
 
 
@@ -69,7 +78,9 @@ def _experts(stage: PlannedStage) -> str:
     return " ".join(f"{len(list(same))}×{who}" for who, same in groupby(stage.experts))
 
 
-def show_costs(console: Console, summary: Mapping[str, object]) -> None:
+def show_costs(
+    console: Console, summary: Mapping[str, object], later: Mapping[str, LaterArm]
+) -> None:
     """Counts of trials and model calls, and the planner's warnings."""
     trials, alike = summary["trials"], summary["distinct_trials"]
     same = "" if trials == alike else f" ({alike} distinct)"
@@ -78,6 +89,11 @@ def show_costs(console: Console, summary: Mapping[str, object]) -> None:
         f" [bold]{summary['model_calls_shared']}[/bold] model calls, as stages in common are"
         f" computed once ({summary['model_calls']} alone)"
     )
+    for arm, own in later.items():
+        console.print(
+            f"{arm} is decided later: what is better among {names_of(own.candidates)}, together; at"
+            f" most {own.trials} trials and [bold]{own.added}[/bold] model calls more"
+        )
     warnings = summary["warnings"]
     if isinstance(warnings, list):
         for warning in warnings:

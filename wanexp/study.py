@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from wanexp.compose import Sweep
+from wanexp.compose import Combination, Sweep, arm_points, names_of, possible
 from wanexp.config import (
     BITS,
     Trial,
@@ -138,14 +138,69 @@ def _path(planned: PlannedTrial) -> Iterator[str]:
     yield from planned.stage_keys
 
 
-def plan_summary(sweep: Sweep, trials: Sequence[PlannedTrial]) -> dict[str, object]:
-    """What ``wanexp plan --json`` prints: counts, and every arm's explicit plan."""
+@dataclass(frozen=True, kw_only=True)
+class LaterArm:
+    """An arm that is decided once others are judged.
+
+    Attributes:
+        candidates: The arms that it may combine.
+        worst: Of all that it may become, what costs most.
+        plan: Of ``worst``.
+        trials: That many at most.
+        added: Model calls that it adds at most where stages in common are computed once.
+    """
+
+    candidates: tuple[str, ...]
+    worst: Combination
+    plan: Plan
+    trials: int
+    added: int
+
+
+def later_arms(sweep: Sweep, trials: Sequence[PlannedTrial]) -> dict[str, LaterArm]:
+    """The arms of a sweep that are decided later, at their worst case.
+
+    Raises:
+        ConfigError: Winners whose settings cannot run together.
+    """
+    places = len({(point.case, point.seed) for point in sweep.points})
+    first = (sweep.points[0].case, sweep.points[0].seed)
+    beside = [t for t in trials if (t.case, t.seed) == first]
+    sweep = replace(sweep, points=tuple(p for p in sweep.points if (p.case, p.seed) == first))
+    found = {}
+    for name, candidates in sweep.later.items():
+        planned = []
+        for combination in possible(sweep.arms, candidates):
+            label = f"{name} (of {names_of(combination.of)})"
+            points = arm_points(sweep, label, combination.overrides)
+            own = plan_trials(replace(sweep, arms={label: (), **sweep.arms}, points=points))
+            planned.append((combination, own[0].plan, new_model_calls([*beside, own[0]])[-1]))
+        worst, plan, _ = max(planned, key=lambda one: (one[1].model_calls, len(one[0].of)))
+        found[name] = LaterArm(
+            candidates=candidates,
+            worst=worst,
+            plan=plan,
+            trials=places,
+            added=places * max(added for _, _, added in planned),
+        )
+    return found
+
+
+def plan_summary(
+    sweep: Sweep, trials: Sequence[PlannedTrial], later: Mapping[str, LaterArm]
+) -> dict[str, object]:
+    """What ``wanexp plan --json`` prints: counts, and every arm's explicit plan.
+
+    Arms that are decided later are listed at their worst case and counted nowhere.
+    """
     arms: dict[str, dict[str, object]] = {}
     warnings: dict[str, None] = {}
     for planned in trials:
         if planned.arm not in arms:
             arms[planned.arm] = {"conditional": False, **planned.plan.tree()}
             warnings |= dict.fromkeys(f"{planned.arm}: {w}" for w in planned.plan.warnings)
+    for name, own in later.items():
+        arms[name] = {"conditional": True, "combines": list(own.candidates), **own.plan.tree()}
     return {
         "trials": len(trials),
         "distinct_trials": len(distinct(trials)),
@@ -158,29 +213,37 @@ def plan_summary(sweep: Sweep, trials: Sequence[PlannedTrial]) -> dict[str, obje
     }
 
 
+DECIDES = ("primary", "baseline", "margin", "motion_margin", "looks", "any_time")
+"""The part of a protocol that a verdict rests on."""
+
+
 def study_tree(
-    sweep: Sweep, trials: Sequence[PlannedTrial], before: Mapping[str, object]
+    sweep: Sweep,
+    trials: Sequence[PlannedTrial],
+    before: Mapping[str, object],
+    *,
+    confirms: bool = False,
+    looked: bool = False,
 ) -> dict[str, object]:
     """The study file: the question, its arms and its trials, those of earlier runs kept.
 
-    ``before`` is the study file as it stands; empty for a new study. Rows of an arm or a case that
-    has come to mean something else go: their videos stay on disk, but they no longer answer this
-    question.
+    Rows of an arm or a case that has come to mean something else go: their videos stay on disk,
+    but they no longer answer this question.
+
+    ``before`` is the study file as it stands; empty for a new study. Trials that ``confirms`` say
+    again what the study has chosen, so its protocol stays as it is. Where some have run
+    (``looked``) a new protocol comes after looking.
     """
-    rows = [
-        {
-            "arm": t.arm,
-            "case": t.case,
-            "seed": t.seed,
-            "digest": t.digest,
-            "held_out": t.trial.case.held_out,
-        }
-        for t in trials
-    ]
+    rows = _rows(trials, confirms=confirms)
     recipes = {t.arm: digest(recipe_content(t.trial, t.plan.key())) for t in trials}
     cases = {t.case: digest(case_content(t.trial.case)) for t in trials}
     arms = {
-        arm: {"overrides": list(texts), "recipe": recipes[arm]} for arm, texts in sweep.arms.items()
+        arm: {
+            "overrides": list(sweep.arms[arm]),
+            "recipe": recipe,
+            **({"combines": list(sweep.made[arm])} if arm in sweep.made else {}),
+        }
+        for arm, recipe in recipes.items()
     }
     old_arms, old_cases = _mapping(before.get("arms")), _mapping(before.get("cases"))
     kept_arms = {
@@ -188,24 +251,77 @@ def study_tree(
         for arm, entry in old_arms.items()
         if arm not in arms or _mapping(entry).get("recipe") == recipes[arm]
     }
-    places = {_place(row) for row in rows}
-    earlier = before.get("trials")
     kept_rows = [
         row
-        for row in (earlier if isinstance(earlier, list) else [])
-        if row["arm"] in kept_arms
-        and cases.get(row["case"], old_cases.get(row["case"])) == old_cases.get(row["case"])
-        and _place(row) not in places
+        for row in _list(before.get("trials"))
+        if row["arm"] in kept_arms and _same(cases, old_cases, str(row["case"]))
     ]
+    if confirms:  # what chose cannot confirm
+        places = {_place(row) for row in kept_rows if not row.get("confirms")}
+        rows = [row for row in rows if _place(row) not in places]
+    places = {_place(row) for row in rows}
+    kept_rows = [row for row in kept_rows if _place(row) not in places]
+    # The first arm is the baseline, so what was decided later stays behind what was given.
+    late = {
+        arm: entry for arm, entry in kept_arms.items() if arm in sweep.later and arm not in arms
+    }
+    early = {arm: entry for arm, entry in kept_arms.items() if arm not in late}
+    protocol, earlier = _protocols(sweep, before, confirms=confirms, looked=looked)
     return {
         "schema": 1,
         "name": sweep.name,
         "header": dict(sweep.header),
-        "protocol": sweep.options.get("protocol"),
-        "arms": {**kept_arms, **arms},
+        "protocol": protocol,
+        "earlier_protocols": earlier,
+        "arms": {**early, **arms, **late},
+        "later": _mapping(before.get("later"))
+        if confirms
+        else {name: list(own) for name, own in sweep.later.items()},
         "cases": {**old_cases, **cases},
-        "trials": kept_rows + rows,
+        "trials": [row for row in kept_rows if row["arm"] in early]
+        + rows
+        + [row for row in kept_rows if row["arm"] in late],
     }
+
+
+def _same(now: Mapping[str, object], old: Mapping[str, object], case: str) -> bool:
+    return case not in now or now[case] == old.get(case)
+
+
+def without_arms(study: Mapping[str, object], arms: Sequence[str]) -> dict[str, object]:
+    """A study file that has forgotten what these arms were; their videos stay on disk."""
+    own = {arm: entry for arm, entry in _mapping(study.get("arms")).items() if arm not in arms}
+    rows = [row for row in _list(study.get("trials")) if row["arm"] not in arms]
+    return {**study, "arms": own, "trials": rows}
+
+
+def _rows(trials: Sequence[PlannedTrial], *, confirms: bool) -> list[dict[str, object]]:
+    return [
+        {
+            "arm": t.arm,
+            "case": t.case,
+            "seed": t.seed,
+            "digest": t.digest,
+            "held_out": t.trial.case.held_out,
+            "confirms": confirms,
+            "new_model_calls": calls,
+        }
+        for t, calls in zip(trials, new_model_calls(trials), strict=True)
+    ]
+
+
+def _protocols(
+    sweep: Sweep, before: Mapping[str, object], *, confirms: bool, looked: bool
+) -> tuple[object, list[Mapping[str, object]]]:
+    """The protocol that holds now, and those that held when somebody may have looked."""
+    old = _mapping(before.get("protocol"))
+    earlier: list[Mapping[str, object]] = [*_list(before.get("earlier_protocols"))]
+    if confirms and old:
+        return old, earlier
+    new = _mapping(sweep.options.get("protocol"))
+    if looked and any(old[key] != new.get(key) for key in DECIDES if key in old):
+        earlier.append(old)
+    return new, earlier
 
 
 def _place(row: Mapping[str, object]) -> tuple[object, object, object]:
@@ -214,3 +330,7 @@ def _place(row: Mapping[str, object]) -> tuple[object, object, object]:
 
 def _mapping(value: object) -> Mapping[str, object]:
     return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: object) -> list[dict[str, object]]:
+    return value if isinstance(value, list) else []

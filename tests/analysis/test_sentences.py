@@ -163,7 +163,8 @@ def test_stopping_early_is_said_in_model_calls():
     arms = {"base": 0.0, "A": -2.0}
     last = said(drawn(arms, done=6), protocol(looks=(6,)))[-1]
     assert last == (
-        "All comparisons were decided at 6 of 12 cases: stopping now saves 1,200 model calls."
+        "All comparisons were decided at 6 of 12 cases: what is left need not run, which saves"
+        " 1,200 model calls."
     )
     assert said(drawn(arms), protocol(looks=(6,)))[-1].endswith(
         "the 1,200 model calls after it were not needed for the verdict."

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from wanexp.compose import Sweep, compose_tree, expand_sweep
-from wanexp.compose.expand import Cell, last_words, make_cells
-from wanexp.compose.tree import hydra_session
+from wanexp.compose.expand import Cell, make_cells
+from wanexp.compose.tree import hydra_session, last_words
 from wanexp.strict import ConfigError
 
 GRID = """# @package _global_

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 from omegaconf import DictConfig
 
+from wanexp.compose.combine import Combination, check_combined, split_arms
+from wanexp.compose.condition import cell_lookup, holds, parse_condition
 from wanexp.compose.folders import available, find
 from wanexp.compose.tree import (
     compose_checked,
     compose_on,
     hydra_session,
+    last_words,
     parse_overrides,
     plain,
+    split_overrides,
 )
 from wanexp.names import nearest
 from wanexp.strict import ConfigError
@@ -26,12 +30,17 @@ HEADER = re.compile(r"#\s*(Question|Expectation|Budget):\s*(.*)")
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One trial to be: the arm's name, its case and seed, and the composed tree."""
+    """One trial to be: the arm's name, its case and seed, and the composed tree.
+
+    ``overrides`` make the arm, ``place`` makes case and seed where these are axes.
+    """
 
     arm: str
     case: str
     seed: int
     tree: Mapping[str, object]
+    overrides: tuple[str, ...] = ()
+    place: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +53,10 @@ class Sweep:
         points: Case by case, seed by seed, arm by arm, so that comparisons fill up early and a
             case is encoded once.
         options: The rest of the configuration, the same for every point.
+        later: Arm that is decided once others are judged → those that it may combine.
+        made: Arm that was decided → those that it combines.
+        base: The overrides that every point has in common.
+        whole: What groups compose to, kept for arms that are made later.
     """
 
     name: str
@@ -53,6 +66,12 @@ class Sweep:
     seeds: tuple[int, ...]
     points: tuple[Point, ...]
     options: Mapping[str, object]
+    later: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    made: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    base: tuple[str, ...] = ()
+    whole: dict[tuple[str, ...], DictConfig] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
 
 TRIAL = ("model", "recipe", "case", "memory", "seed")
@@ -70,55 +89,155 @@ def expand_sweep(name: str, overrides: Sequence[str] = ()) -> Sweep:
         ConfigError: Unknown sweep, key or group member, a value that Hydra cannot read, an axis
             without values, or an override that would change nothing.
     """
-    path = find("sweeps", name)
-    if path is None:
-        names = available("sweeps")
-        raise ConfigError(f"no sweep {name!r}{nearest(name, names)} (have: {', '.join(names)})")
-    try:
-        header = _header(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: expected text in UTF-8 ({error.reason})") from None
+    header = _header(name)
     with hydra_session():
-        return _expand(name, header, last_words(overrides))
+        given = last_words(overrides)
+        for override in parse_overrides(given):
+            if override.key_or_group in ("sweeps", "study", "arm"):
+                raise ConfigError(
+                    f"{override.key_or_group}: a sweep's file names its study and its arms"
+                    " (studies=FOLDER keeps two runs of it apart)"
+                )
+        return _expand(name, header, [f"+sweeps={name}"], given)
 
 
-def _expand(name: str, header: Mapping[str, str], overrides: list[str]) -> Sweep:
-    for override in parse_overrides(overrides):
-        if override.key_or_group in ("sweeps", "study", "arm"):
-            raise ConfigError(
-                f"{override.key_or_group}: a sweep's file names its study and its arms"
-                " (studies=FOLDER keeps two runs of it apart)"
-            )
-    base = [f"+sweeps={name}", *split_overrides(overrides)[0]]
+def expand_arguments(arguments: Sequence[str]) -> Sweep:
+    """What a command line of Hydra's own (``python -m wanexp.run -m``) asks for.
+
+    ``+sweeps=NAME`` is that sweep, in a study of its name where the user gives no other
+    (``study=…``); without one the axes alone are a study.
+    """
+    with hydra_session():
+        given = last_words(arguments)
+        keys = {o.key_or_group: str(o.value()) for o in parse_overrides(given)}
+        own = [t for t, o in zip(given, parse_overrides(given), strict=True) if _asks(o.input_line)]
+        asked = [f"+sweeps={keys['sweeps']}"] if "sweeps" in keys else []
+        study = keys.get("study") or keys.get("sweeps")
+        header = _header(keys["sweeps"]) if asked else {}
+        return _expand(study, header, asked, own)
+
+
+def _asks(text: str | None) -> bool:
+    """Whether an override is about trials, not about the study that they go into."""
+    key = (text or "").split("=", 1)[0].lstrip("+~/")
+    return key not in ("sweeps", "study", "arm")
+
+
+def _expand(
+    name: str | None, header: Mapping[str, str], asked: list[str], overrides: list[str]
+) -> Sweep:
+    """``asked`` names the sweep's file, where there is one; ``overrides`` are the user's."""
+    base = [*asked, *split_overrides(overrides)[0]]
     composed = compose_checked(base, with_hydra=True)
     options = plain(composed)
     if "sweeps" in options:
         raise ConfigError(f"sweeps/{name}.yaml: its first line must be '# @package _global_'")
     sweeper = composed.hydra.sweeper
     for key in sweeper:
-        if key not in ("_target_", "params", "arms"):
-            hint = nearest(str(key), ["params", "arms"])
+        if key not in ("_target_", "params", "arms", "drop"):
+            hint = nearest(str(key), ["params", "arms", "drop"])
             raise ConfigError(f"sweeps/{name}.yaml: hydra.sweeper has no {key!r}{hint}")
-    cells = make_cells(sweeper.get("params") or {}, sweeper.get("arms") or {}, overrides, options)
-    trees = _trees(base, cells, options)
-    points = [
+    given, later = split_arms(sweeper.get("arms") or {})
+    cells = make_cells(sweeper.get("params") or {}, given, overrides, options)
+    whole: dict[tuple[str, ...], DictConfig] = {}
+    points = _kept(sweeper.get("drop"), _points(base, cells, options, whole))
+    arms = {point.arm: point.overrides for point in points}
+    if later:
+        check_combined(later, arms, list(given), _baseline(options, arms))
+    return Sweep(
+        name=name or str(options["study"]),
+        header=header,
+        arms=arms,
+        cases=tuple(dict.fromkeys(point.case for point in points)),
+        seeds=tuple(dict.fromkeys(point.seed for point in points)),
+        points=points,
+        options=options,
+        later=later,
+        base=tuple(base),
+        whole=whole,
+    )
+
+
+def arm_points(sweep: Sweep, arm: str, overrides: Sequence[str]) -> tuple[Point, ...]:
+    """The points of one more arm, at every case and seed of the sweep.
+
+    Raises:
+        ConfigError: Overrides that do not go together.
+    """
+    places = {(point.case, point.seed): point for point in sweep.points}
+    cells = [
+        Cell(arm=arm, overrides=tuple(overrides), case=case, seed=seed, place=point.place)
+        for (case, seed), point in places.items()
+    ]
+    # What composing is slow at is known already, unless every arm changes the cases.
+    known = {
+        point.case: point.tree["case"]
+        for point in sweep.points
+        if not any(_is_case(text) for text in point.overrides)
+    }
+    with hydra_session():
+        try:
+            return _points(sweep.base, cells, sweep.options, sweep.whole, known)
+        except ConfigError as error:
+            raise ConfigError(f"arm {arm}: {error}") from None
+
+
+def with_arm(sweep: Sweep, arm: str, found: Combination) -> Sweep:
+    """The sweep with an arm that is now decided; its points come last."""
+    points = arm_points(sweep, arm, found.overrides)
+    return replace(
+        sweep,
+        arms={**sweep.arms, arm: found.overrides},
+        points=(*sweep.points, *points),
+        made={**sweep.made, arm: found.of},
+    )
+
+
+def _points(
+    base: Sequence[str],
+    cells: Sequence[Cell],
+    options: Mapping[str, object],
+    whole: dict[tuple[str, ...], DictConfig],
+    known: Mapping[str, object] | None = None,
+) -> tuple[Point, ...]:
+    trees = _trees(base, cells, options, whole, known or {})
+    return tuple(
         Point(
             arm=cell.arm,
             case=cell.case,
             seed=cell.seed,
             tree={**trees[cell.arm, cell.case], "seed": cell.seed},
+            overrides=cell.overrides,
+            place=cell.place,
         )
         for cell in cells
-    ]
-    return Sweep(
-        name=name,
-        header=header,
-        arms={cell.arm: cell.overrides for cell in cells},
-        cases=tuple(dict.fromkeys(cell.case for cell in cells)),
-        seeds=tuple(dict.fromkeys(cell.seed for cell in cells)),
-        points=tuple(points),
-        options=options,
     )
+
+
+def _kept(drop: object, points: tuple[Point, ...]) -> tuple[Point, ...]:
+    """The points of which no condition of ``drop`` is true."""
+    if drop is None:
+        return points
+    if isinstance(drop, str) or not isinstance(drop, Sequence):
+        raise ConfigError(f"hydra.sweeper.drop: expected a list of conditions, got {drop!r}")
+    conditions = [parse_condition(str(text)) for text in drop]
+    kept = tuple(point for point in points if not any(holds(c, _names(point)) for c in conditions))
+    if not kept:
+        raise ConfigError(f"hydra.sweeper.drop: nothing is left after {', '.join(map(str, drop))}")
+    return kept
+
+
+def _names(point: Point) -> Callable[[str], object]:
+    groups = {"recipe", "model", "memory"}
+    chosen = dict(text.split("=", 1) for text in point.overrides if text.split("=", 1)[0] in groups)
+    own = {"arm": point.arm, "case": point.case, "seed": point.seed, **chosen}
+    return cell_lookup(own, point.tree)
+
+
+def _baseline(options: Mapping[str, object], arms: Mapping[str, object]) -> str:
+    protocol = options.get("protocol")
+    named = protocol.get("baseline") if isinstance(protocol, Mapping) else None
+    return str(named) if named is not None else next(iter(arms))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,26 +285,16 @@ def make_cells(
     ]
 
 
-def split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The overrides with one value, and those with several."""
-    swept = [o.is_sweep_override() for o in parse_overrides(overrides)]
-    pairs = list(zip(overrides, swept, strict=True))
-    return [text for text, many in pairs if not many], [text for text, many in pairs if many]
-
-
-def last_words(overrides: Sequence[str]) -> list[str]:
-    """The overrides without those that a later one of the same key replaces."""
-    parsed = parse_overrides(overrides)
-    return list(
-        {
-            (o.key_or_group, o.package, o.is_delete()): text
-            for text, o in zip(overrides, parsed, strict=True)
-        }.values()
-    )
-
-
-def _header(text: str) -> dict[str, str]:
+def _header(name: str) -> dict[str, str]:
     """The sentences after ``# Question:`` and its siblings, continuation lines included."""
+    path = find("sweeps", name)
+    if path is None:
+        names = available("sweeps")
+        raise ConfigError(f"no sweep {name!r}{nearest(name, names)} (have: {', '.join(names)})")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: expected text in UTF-8 ({error.reason})") from None
     found: dict[str, str] = {}
     current = None
     for line in text.splitlines():
@@ -293,20 +402,24 @@ def _seeds(texts: Sequence[str]) -> list[int]:
 
 
 def _trees(
-    base: Sequence[str], cells: Sequence[Cell], options: Mapping[str, object]
+    base: Sequence[str],
+    cells: Sequence[Cell],
+    options: Mapping[str, object],
+    whole: dict[tuple[str, ...], DictConfig],
+    known: Mapping[str, object],
 ) -> dict[tuple[str, str], dict[str, object]]:
-    """(arm, case) → composed tree.
+    """(arm, case) → composed tree; ``known`` are cases that were composed before.
 
     Arms and cases are composed once each and put together, which is what keeps a wide sweep
     quick to plan; only arms that change the case itself are composed case by case.
     """
     places = {cell.case: [text for text in cell.place if _is_case(text)] for cell in cells}
-    cases = {
-        case: plain(compose_checked([*base, *place]))["case"] if place else options.get("case")
-        for case, place in places.items()
-    }
+    cases = dict(known)
+    for case, place in places.items():
+        if case not in cases:
+            composed = plain(compose_checked([*base, *place])) if place else options
+            cases[case] = composed.get("case")
     arms = {cell.arm: cell.overrides for cell in cells}
-    whole: dict[tuple[str, ...], DictConfig] = {}
     trees = {}
     for arm, texts in arms.items():
         try:
@@ -315,7 +428,7 @@ def _trees(
                     trees[arm, case] = plain(compose_checked([*base, *place, *texts]))
             else:
                 tree = plain(compose_on(whole, base, texts))
-                trees |= {(arm, case): {**tree, "case": cases[case]} for case in cases}
+                trees |= {(arm, case): {**tree, "case": cases[case]} for case in places}
         except ConfigError as error:
             raise ConfigError(f"arm {arm}: {error}" if len(arms) > 1 else str(error)) from None
     return trees

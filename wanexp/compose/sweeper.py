@@ -11,8 +11,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from wanexp.compose.expand import last_words, make_cells, split_overrides
-from wanexp.compose.tree import parse_overrides, plain
+from wanexp.compose.expand import make_cells
+from wanexp.compose.tree import last_words, parse_overrides, plain, split_overrides
 
 TARGET = "hydra_plugins.wanexp.StudySweeper"
 """What ``conf/hydra/sweeper/wanexp.yaml`` calls the sweeper."""
@@ -21,7 +21,10 @@ TARGET = "hydra_plugins.wanexp.StudySweeper"
 class StudySweeper(Sweeper):
     """Runs every cell of ``hydra.sweeper.params`` × ``hydra.sweeper.arms`` through the launcher."""
 
-    def __init__(self, params: Mapping[str, object], arms: Mapping[str, object]) -> None:
+    def __init__(
+        self, params: Mapping[str, object], arms: Mapping[str, object], drop: Sequence[str]
+    ) -> None:
+        self.drop = drop
         self.params = params
         self.arms = arms
         self.launcher: Launcher | None = None

@@ -68,6 +68,24 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
     return parsed
 
 
+def split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The overrides with one value, and those with several."""
+    swept = [o.is_sweep_override() for o in parse_overrides(overrides)]
+    pairs = list(zip(overrides, swept, strict=True))
+    return [text for text, many in pairs if not many], [text for text, many in pairs if many]
+
+
+def last_words(overrides: Sequence[str]) -> list[str]:
+    """The overrides without those that a later one of the same key replaces."""
+    parsed = parse_overrides(overrides)
+    return list(
+        {
+            (o.key_or_group, o.package, o.is_delete()): text
+            for text, o in zip(overrides, parsed, strict=True)
+        }.values()
+    )
+
+
 def compose_checked(overrides: Sequence[str], *, with_hydra: bool = False) -> DictConfig:
     """Hydra's compose inside a session, its errors turned into one sentence."""
     for override in parse_overrides(overrides):
