@@ -75,7 +75,7 @@ ROOMS = (
     ("runner", "show", "progress", "mirror"),
     ("rounds",),
     ("commands", "doctor", "scoring", "validation"),
-    ("cli",),
+    ("cli", "multirun"),
 )
 LONGEST = 450
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -13,12 +12,11 @@ from rich.console import Console
 from analysis.arms import arm_table, undefined_counts
 from analysis.load import StudyTable, load_study
 from wanexp.cache import clear, held, store_tree
-from wanexp.compose import Sweep, compose_tree, expand_sweep
-from wanexp.names import lookup
-from wanexp.options import Options, Protocol, options_from, protocol_from
+from wanexp.compose import compose_tree, expand_sweep
+from wanexp.options import Options, options_from, protocol_from
 from wanexp.progress import SweepProgress
 from wanexp.record import StudyPaths, TrialRecord
-from wanexp.rounds import Round, confirming, study_rounds
+from wanexp.rounds import Asked, Round, ask, study_rounds
 from wanexp.runner import Tally, link_videos, open_study, run_trials, to_run
 from wanexp.show import show_arms, show_costs, show_plan, show_store, show_verdicts
 from wanexp.strict import ConfigError
@@ -28,7 +26,6 @@ from wanexp.study import (
     later_arms,
     new_model_calls,
     plan_summary,
-    plan_trials,
 )
 from wanexp.tracking import Tracking, TrackingError, tracking_from
 
@@ -39,7 +36,7 @@ if TYPE_CHECKING:
 
 def plan_command(name: str, overrides: Sequence[str], *, as_json: bool) -> int:
     """Prints every arm's explicit plan and what the sweep costs."""
-    asked = _asked(name, overrides)
+    asked = ask(expand_sweep(name, overrides))
     later = later_arms(asked.sweep, asked.trials)
     summary = plan_summary(asked.sweep, asked.trials, later)
     if as_json:
@@ -53,7 +50,7 @@ def plan_command(name: str, overrides: Sequence[str], *, as_json: bool) -> int:
 
 def sweep_command(name: str, overrides: Sequence[str], *, limit: int | None, as_json: bool) -> int:
     """Runs what a sweep asks for and is not finished yet; 1 where a trial failed."""
-    asked = _asked(name, overrides)
+    asked = ask(expand_sweep(name, overrides))
     tracking = tracking_from(asked.sweep.options)
     # Standard output belongs to programs under --json; people read the rest on standard error.
     console = Console(stderr=as_json)
@@ -175,7 +172,7 @@ class _Run:
     """One run of a sweep: round after round, each trial mirrored as it ends."""
 
     def __init__(
-        self, *, console: Console, study: StudyPaths, asked: _Asked, tracking: Tracking
+        self, *, console: Console, study: StudyPaths, asked: Asked, tracking: Tracking
     ) -> None:
         self.console, self.study, self.asked, self.tracking = console, study, asked, tracking
         self.trials = list(asked.trials)
@@ -262,41 +259,6 @@ class _Run:
         at_most = "at most " if self.asked.protocol.looks or self.asked.protocol.any_time else ""
         trials = _count(len(chosen), "trial")
         self.console.print(f"{name}: {at_most}{trials}, {calls} model calls{earlier}{later}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Asked:
-    """A sweep, all checked before anything loads.
-
-    Attributes:
-        protocol: The one that decides: the study's own while its winner is being confirmed.
-    """
-
-    sweep: Sweep
-    options: Options
-    protocol: Protocol
-    trials: list[PlannedTrial]
-    confirms: bool
-
-
-def _asked(name: str, overrides: Sequence[str]) -> _Asked:
-    sweep = expand_sweep(name, overrides)
-    options, protocol = options_from(sweep.options), protocol_from(sweep.options)
-    if protocol.baseline is not None:
-        try:
-            lookup("arm", {**sweep.arms, **sweep.later}, protocol.baseline)
-        except KeyError as error:
-            raise ConfigError(f"protocol.baseline: {error.args[0]}") from None
-    confirms = protocol.confirm
-    if confirms:
-        sweep, protocol = confirming(sweep, StudyPaths(options.folder / sweep.name))
-    return _Asked(
-        sweep=sweep,
-        options=options,
-        protocol=protocol,
-        trials=plan_trials(sweep),
-        confirms=confirms,
-    )
 
 
 def _costs(chosen: Sequence[PlannedTrial], options: Options) -> list[int]:

@@ -13,14 +13,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from wanexp.compose import Sweep, combine, names_of, with_arm
-from wanexp.options import Protocol, protocol_from
+from wanexp.names import lookup
+from wanexp.options import Options, Protocol, options_from, protocol_from
+from wanexp.record import StudyPaths
 from wanexp.runner import join_study, leave_study, study_file
 from wanexp.strict import ConfigError
 from wanexp.study import PlannedTrial, plan_trials, study_tree
 
 if TYPE_CHECKING:
     from analysis.comparison import Comparison
-    from wanexp.record import StudyPaths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,45 @@ class Round:
     trials: Sequence[PlannedTrial]
     added: Sequence[PlannedTrial] = ()
     news: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A sweep, all checked before anything loads.
+
+    Attributes:
+        protocol: The one that decides: the study's own while its winner is being confirmed.
+    """
+
+    sweep: Sweep
+    options: Options
+    protocol: Protocol
+    trials: list[PlannedTrial]
+    confirms: bool
+
+
+def ask(sweep: Sweep) -> Asked:
+    """What a sweep amounts to.
+
+    Raises:
+        ConfigError: It cannot run.
+    """
+    options, protocol = options_from(sweep.options), protocol_from(sweep.options)
+    if protocol.baseline is not None:
+        try:
+            lookup("arm", sweep.arms, protocol.baseline)
+        except KeyError as error:
+            raise ConfigError(f"protocol.baseline: {error.args[0]}") from None
+    confirms = protocol.confirm
+    if confirms:
+        sweep, protocol = confirming(sweep, StudyPaths(options.folder / sweep.name))
+    return Asked(
+        sweep=sweep,
+        options=options,
+        protocol=protocol,
+        trials=plan_trials(sweep),
+        confirms=confirms,
+    )
 
 
 def study_rounds(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from wanexp.compose import Combination, Sweep, arm_points, names_of, possible
+from wanexp.compose import Combination, Point, Sweep, arm_points, names_of, possible
 from wanexp.config import (
     BITS,
     Trial,
@@ -26,7 +26,10 @@ KEY_LENGTH = 32
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedTrial:
-    """A trial, its explicit plan and the digest that names its folder."""
+    """A trial, its explicit plan and the digest that names its folder.
+
+    ``point`` is what asked for it; None for a trial that no sweep did.
+    """
 
     arm: str
     case: str
@@ -34,6 +37,7 @@ class PlannedTrial:
     trial: Trial
     plan: Plan
     digest: str
+    point: Point | None = field(default=None, compare=False, repr=False)
 
     @functools.cached_property
     def stage_keys(self) -> tuple[str, ...]:
@@ -88,6 +92,7 @@ def plan_trials(sweep: Sweep) -> list[PlannedTrial]:
                 trial=trial,
                 plan=plan,
                 digest=trial_digest(trial, plan.key()),
+                point=point,
             )
         )
     return trials

@@ -21,6 +21,10 @@ def task(tree):
     with Path("seen.jsonl").open("a") as file:
         print(json.dumps(tree), file=file)
 
+def drive(sweep, launch):
+    for sentence in launch(sweep.points):
+        print("then", sentence)
+
 if __name__ == "__main__":
     run_application(task)
 """
@@ -31,6 +35,7 @@ defaults:
 hydra:
   mode: MULTIRUN
   sweeper:
+    drive: application.drive
     params:
       recipe.stages.refine.denoise: "0.4,0.5"
     arms:
@@ -95,7 +100,8 @@ def test_without_several_values_hydra_runs_one_trial(folder):
 
 
 def test_hydras_own_multirun_needs_no_sweep_file(folder):
-    trees = seen(folder, "-m", "recipe=single,two_stage", "seed=3", "case=coffee", "study=mine")
+    axes = ["recipe=single,two_stage", "seed=3", "case=coffee", "study=mine"]
+    trees = seen(folder, "-m", *axes, "hydra.sweeper.drive=application.drive")
     assert [(tree["arm"], tree["seed"], tree["study"]) for tree in trees] == [
         ("single", 3, "mine"),
         ("two_stage", 3, "mine"),

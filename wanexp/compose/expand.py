@@ -134,7 +134,7 @@ def _expand(
         raise ConfigError(f"sweeps/{name}.yaml: its first line must be '# @package _global_'")
     sweeper = composed.hydra.sweeper
     for key in sweeper:
-        if key not in ("_target_", "params", "arms", "drop"):
+        if key not in ("_target_", "params", "arms", "drop", "drive"):
             hint = nearest(str(key), ["params", "arms", "drop"])
             raise ConfigError(f"sweeps/{name}.yaml: hydra.sweeper has no {key!r}{hint}")
     given, later = split_arms(sweeper.get("arms") or {})

@@ -1,34 +1,48 @@
-"""Hydra's sweeper for wanexp: grids and named arms, so that ``python -m wanexp.run -m`` works."""
+"""Hydra's sweeper for wanexp: a study's trials as Hydra's jobs, through any of its launchers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+import sys
+from collections.abc import Callable, Mapping, Sequence
 
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
+from hydra.utils import get_method
 from omegaconf import DictConfig
 
-from wanexp.compose.expand import make_cells
-from wanexp.compose.tree import last_words, parse_overrides, plain, split_overrides
+from wanexp.compose.expand import Point, Sweep, expand_arguments
+from wanexp.compose.tree import last_words, split_overrides
 
 TARGET = "hydra_plugins.wanexp.StudySweeper"
 """What ``conf/hydra/sweeper/wanexp.yaml`` calls the sweeper."""
 
+Launch = Callable[[Sequence[Point]], Sequence[str]]
+"""Runs trials through Hydra's launcher; returns a sentence for each that failed."""
+
 
 class StudySweeper(Sweeper):
-    """Runs every cell of ``hydra.sweeper.params`` × ``hydra.sweeper.arms`` through the launcher."""
+    """Hands what ``params``, ``arms`` and ``drop`` ask for to ``drive``, with a way to launch it.
+
+    ``drive`` is the name of a function of a Sweep and a Launch.
+    """
 
     def __init__(
-        self, params: Mapping[str, object], arms: Mapping[str, object], drop: Sequence[str]
+        self,
+        params: Mapping[str, object],
+        arms: Mapping[str, object],
+        drop: Sequence[str],
+        drive: str,
     ) -> None:
-        self.drop = drop
-        self.params = params
-        self.arms = arms
+        del params, arms, drop  # expand_arguments reads them where it composes
+        self.drive = drive
         self.launcher: Launcher | None = None
         self.config: DictConfig | None = None
+        self.launched = 0
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -36,32 +50,46 @@ class StudySweeper(Sweeper):
         """Called by Hydra before ``sweep``."""
         self.config = config
         self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
+            hydra_context=hydra_context,
+            task_function=functools.partial(_told, task_function),
+            config=config,
         )
 
     def sweep(self, arguments: list[str]) -> object:
-        """Launches one job a cell, in an order that shares cases and seeds."""
-        if self.launcher is None or self.config is None:
+        """Launches a study's trials, as ``drive`` sees fit."""
+        drive: Callable[[Sweep, Launch], object] = get_method(self.drive)
+        sweep = expand_arguments(arguments)
+        fixed, _ = split_overrides(last_words(arguments))
+        return drive(sweep, functools.partial(self._launch, [*fixed, f"study={sweep.name}"]))
+
+    def _launch(self, fixed: Sequence[str], points: Sequence[Point]) -> list[str]:
+        if self.launcher is None:
             raise RuntimeError("Hydra calls setup() before sweep()")
-        arguments = last_words(arguments)
-        fixed, _ = split_overrides(arguments)
-        options = {key: self.config[key] for key in ("case", "seed") if key in self.config}
-        cells = make_cells(self.params or {}, self.arms or {}, arguments, plain_options(options))
-        study = _study(self.config, fixed)
-        jobs = [[*fixed, *study, *cell.overrides, *cell.place, _arm(cell.arm)] for cell in cells]
-        return self.launcher.launch(jobs, initial_job_idx=0)
+        if not points:
+            return []
+        jobs = [[*fixed, *p.overrides, *p.place, _arm(p.arm)] for p in points]
+        returns = self.launcher.launch(jobs, initial_job_idx=self.launched)
+        self.launched += len(jobs)
+        return [
+            f"{point.arm} · {point.case} · seed {point.seed}: {_sentence(one)}"
+            for point, one in zip(points, returns, strict=True)
+            if one.status is not JobStatus.COMPLETED
+        ]
 
 
-def plain_options(options: Mapping[str, object]) -> dict[str, object]:
-    """The case and seed that hold where no axis names them, as plain values."""
-    return {k: plain(v) if isinstance(v, DictConfig) else v for k, v in options.items()}
+def _told(task: TaskFunction, config: DictConfig) -> object:
+    """The task; its error is shown when it happens, since Hydra keeps it until the end."""
+    try:
+        return task(config)
+    except Exception as error:
+        where = f"{config.arm} · {config.case.name} · seed {config.seed}"
+        print(f"failed {where}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        raise
 
 
-def _study(config: DictConfig, fixed: Sequence[str]) -> list[str]:
-    """A sweep is a study of its own name, where the user gives no other."""
-    name = config.hydra.runtime.choices.get("sweeps")
-    given = any(override.key_or_group == "study" for override in parse_overrides(fixed))
-    return [] if name is None or given else [f"study={name}"]
+def _sentence(one: JobReturn) -> str:
+    error = one._return_value  # the property of that name prints and raises it
+    return f"{type(error).__name__}: {error}" if isinstance(error, Exception) else "did not end"
 
 
 def _arm(name: str) -> str:
