@@ -64,3 +64,36 @@ def test_a_global_gain_is_found_behind_blur():
     gain = 0.02 * flickering(3, 7)
     frames = [cv2.GaussianBlur(f, (0, 0), 2.0) for f in clip("coffee", count=7, gain=gain)]
     assert flicker(np.stack(frames)) == pytest.approx(realised_flicker(gain), rel=0.03)
+
+
+def both(frames):
+    found = measure(frames, frames[0], FPS, ["flicker", "local_flicker"])
+    return number(found["flicker"]), number(found["local_flicker"])
+
+
+def lit(frames, gains):
+    """The frames with a gain (T, 8, 8) for each of 8 × 8 parts."""
+    size = frames.shape[1] // gains.shape[1]
+    field = np.kron(gains, np.ones((size, size)))[..., None]
+    return np.clip(np.rint(frames * 0.6 * field), 0, 255).astype(np.uint8)
+
+
+def test_parts_that_flicker_by_themselves_are_local_flicker_alone():
+    draw = 0.03 * np.random.default_rng(0).standard_normal((9, 8, 8))
+    draw -= draw.mean(axis=(1, 2), keepdims=True)
+    by_hand = 100 * np.sqrt(np.square(np.diff(draw, 2, axis=0)).mean() / 6)
+    whole, local = both(lit(clip("coffee", count=9, hold=0.0), 1 + draw))
+    assert local == pytest.approx(by_hand, rel=0.2)  # the parts' edges are smoothed
+    assert whole < 0.3 * local
+
+
+def test_flicker_of_the_whole_frame_is_the_same_in_every_part():
+    draw = 0.03 * np.random.default_rng(1).standard_normal((9, 1, 1)) * np.ones((9, 8, 8))
+    whole, local = both(lit(clip("coffee", count=9), 1 + draw))
+    assert local == pytest.approx(whole, rel=0.05)
+
+
+def test_frames_too_small_for_parts_have_one():
+    frames = lit(clip("coffee", count=5, hold=0.0)[:, :16, :16], np.ones((5, 1, 1)))
+    whole, local = both(frames)
+    assert local == whole == 0.0

@@ -72,3 +72,30 @@ def test_brightness_and_blur_are_not_warping():
     assert warp(clip("coffee", count=9, gain=gain)) < clean + 0.02
     frames = np.stack([cv2.GaussianBlur(f, (0, 0), 2.0) for f in clip("coffee", count=9)])
     assert warp(frames) < clean + 0.02
+
+
+def with_thing(rough, count=9, size=128):
+    """A still with a textured square that crosses it, its own texture swimming by ``rough`` px."""
+    frames = clip("coffee", count=count, size=size, hold=0.0)
+    swim = rough * swimming(0, count, size, reach=5.0) if rough else None
+    thing = clip("motorcycle", count=count, size=size, hold=0.0, swim=swim)
+    for t in range(count):
+        at = 20 + 2 * t
+        frames[t, 30:100, at : at + 70] = thing[t, 30:100, 30:100]
+    return frames
+
+
+def test_background_warp_leaves_out_what_moves_by_itself():
+    rough = with_thing(2.0)
+    found = measure(rough, rough[0], FPS, ["warp", "background_warp"])
+    smooth = with_thing(0.0)
+    calm = measure(smooth, smooth[0], FPS, ["warp", "background_warp"])
+    rise = number(found["warp"]) - number(calm["warp"])
+    assert rise > 0.05
+    assert number(found["background_warp"]) - number(calm["background_warp"]) < 0.3 * rise
+
+
+def test_background_warp_is_warp_where_nothing_moves_by_itself():
+    frames = clip("coffee", count=7, swim=0.3 * swimming(1, 7))
+    found = measure(frames, frames[0], FPS, ["warp", "background_warp"])
+    assert number(found["background_warp"]) == pytest.approx(number(found["warp"]), rel=0.05)

@@ -20,7 +20,7 @@ from wanexp.metrics.retention import LEAST_FOUND, LEAST_PIXELS, gain, warped, zo
 Frames = NDArray[np.uint8]
 
 REACH = 5
-"""Pixels this near to a lost one are left out: windows would look at it, px."""
+"""Pixels this near to a lost one or to the frame's edge are left out: windows look there, px."""
 
 TOLERANCE = 0.02 * 255
 """What may lie outside the source's local range, grey levels."""
@@ -57,10 +57,13 @@ def likeness_in_frame(
     source: Frames, frame: Frames, mapping: NDArray[np.float32], area: Mask, *, found: float
 ) -> Likeness:
     """One frame beside the source, both (H, W, 3); the rest as in ``retained_in_frame``."""
-    area = cv2.erode(area.astype(np.uint8), np.ones((2 * REACH + 1,) * 2, np.uint8)) > 0
-    if found < LEAST_FOUND or area.sum() < LEAST_PIXELS:
-        reason = "too little of it is in the frame"
-        return Likeness(ssim=None, overshoot=None, saturation=None, found=found, reason=reason)
+    if found < LEAST_FOUND:
+        return _nothing(found, "too little of it is in the frame")
+    window = np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8)
+    whole = cv2.erode(area.astype(np.uint8), window, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    area = whole > 0
+    if area.sum() < LEAST_PIXELS:
+        return _nothing(found, "it is too small in the frame")
     expected = warped(source.astype(np.float32), mapping, zoom_of(mapping, area))
     shown, shown_luma, expected_luma = frame.astype(np.float32), luma(frame), luma(expected)
     return Likeness(
@@ -70,6 +73,10 @@ def likeness_in_frame(
         found=found,
         reason=None,
     )
+
+
+def _nothing(found: float, reason: str) -> Likeness:
+    return Likeness(ssim=None, overshoot=None, saturation=None, found=found, reason=reason)
 
 
 def _ssim(x: Plane, y: Plane) -> Plane:

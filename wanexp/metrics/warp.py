@@ -112,5 +112,6 @@ def _averaged(observation: Observation, *, backwards: bool) -> list[Flow]:
         match = observation.pairs[min(t, before)].match
         way = match.forward if backwards else match.backward
         seen = flow.carried(means[before], way)
-        means[t] = np.float32(1 - MEMORY) * here + np.float32(MEMORY) * seen
+        mean = cv2.addWeighted(here, 1 - MEMORY, seen, MEMORY, 0.0)
+        means[t] = np.asarray(mean, np.float32)
     return [means[t] for t in range(count)]

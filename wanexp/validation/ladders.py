@@ -122,19 +122,19 @@ LADDERS: dict[str, Ladder] = {
     ),
     "noise": Ladder(
         spoil=lambda _, video, strength: faults.noise(video, strength, SEED),
-        levels=(2.5, 5.0, 20.0),
+        levels=(5.0, 20.0),
         unit="grey levels of grain",
         owners=("noise", "detail_incoherence"),
     ),
     "sharpening": Ladder(
         spoil=lambda _, video, strength: faults.sharpening(video, strength),
-        levels=(0.5, 1.0, 4.0),
+        levels=(1.0, 4.0),
         unit="times an unsharp mask of 1 px",
         owners=("overshoot",),
     ),
     "saturation": Ladder(
         spoil=lambda _, video, strength: faults.saturation(video, strength),
-        levels=(0.1, 0.4, 1.5),
+        levels=(0.4, 1.5),
         unit="added saturation",
         owners=("saturation",),
     ),

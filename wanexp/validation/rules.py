@@ -18,7 +18,7 @@ MOST_NUISANCE = 0.05
 MOST_ERROR = 0.05
 MOST_BEND = 0.10
 
-WARP_READS = 0.75
+WARP_READS = 0.78
 """What warp reads of a wobble that is alike over a seventh of the frame."""
 
 CALIBRATED = {"flicker": 1.0, "jitter": 1.0}

@@ -1,7 +1,7 @@
 """Eight scenes with a face in each, filmed by a panning, zooming or resting camera.
 
-Their textures are twice as fine as the frames and smoothed, so that what moves by a part of a pixel
-is neither blurred nor aliased: a clean video has no fault of its own.
+Their textures are three times as fine as the frames and smoothed, so that what moves by a part of a
+pixel is neither blurred nor aliased: a clean video has no fault of its own.
 """
 
 from __future__ import annotations
@@ -18,11 +18,20 @@ from wanexp.world.render import face_boxes as boxes_of
 from wanexp.world.scene import ACTIONS, CAMERA, SUBJECTS, Scenes, Subjects, draw_scenes
 from wanexp.world.textures import photograph, texture_bank
 
-FRAMES = 9
-SEED = 12
+FRAMES = 8
+SEED = 14
 
 TEXTURES_A_HALF_SIDE = 2 / 3
 """Half textures that half a smaller side shows."""
+
+TEXELS = 3
+"""To a pixel, so that sampling between them loses nothing that a pixel could show."""
+
+LENS = 0.7
+"""Deviation of a lens's blur, px. With 0.5 the pixels alias: detail is lost wherever they move."""
+
+DRAWN_SIDE = 768
+"""Of drawn backgrounds, before they are resized, px."""
 
 DRAWN = ("leaves", "pattern")
 """Backgrounds that are drawn; all others are photographs that scikit-image brings along."""
@@ -160,16 +169,17 @@ def _subjects(
 
 
 def _bank(size: int) -> Tensor:
-    """Textures of two texels a pixel, smoothed as a lens would."""
-    side = round(2 * size / TEXTURES_A_HALF_SIDE)
-    bank = texture_bank(20, seed=SEED, size=side).float()
-    drawn = {"leaves": bank[13], "pattern": bank[19]}
+    """Textures of TEXELS a pixel, smoothed as a lens would."""
+    side = round(TEXELS * size / TEXTURES_A_HALF_SIDE)
+    # One of each kind, drawn at one size: another size would draw other pictures.
+    bank = texture_bank(4, seed=SEED, size=DRAWN_SIDE).float()
+    drawn = {"leaves": _square(bank[2], side), "pattern": _square(bank[3], side)}
     textures = [drawn.get(take.background) for take in TAKES.values()]
     pictures = [
         _square(photograph(take.background), side) if texture is None else texture
         for take, texture in zip(TAKES.values(), textures, strict=True)
     ]
-    smooth = blurred(torch.stack(pictures)[:, :, None], torch.ones(len(pictures)))
+    smooth = blurred(torch.stack(pictures)[:, :, None], torch.full((len(pictures),), LENS * TEXELS))
     return smooth[:, :, 0]
 
 
