@@ -70,6 +70,7 @@ ROOMS = (
     ("backends", "record", "options", "cache"),
     ("generate", "recording", "environment", "monitor", "compose"),
     ("study", "outcome", "track"),
+    ("estimate",),
     ("staged",),
     ("run",),
     ("runner", "show", "progress", "mirror"),

@@ -45,7 +45,7 @@ def test_help_loads_nothing_but_the_parser():
 
 
 def test_a_plan_for_programs_is_one_object_on_stdout_and_loads_no_model(tmp_path):
-    done = run("plan", "demo", "--json", "seed=0", flags=("-X", "importtime"), cwd=tmp_path)
+    done = run("plan", "first_look", "--json", "seed=0", flags=("-X", "importtime"), cwd=tmp_path)
     assert done.returncode == 0
     assert done.stdout.count("\n") == 1
     summary = json.loads(done.stdout)
@@ -58,7 +58,7 @@ def test_a_plan_for_programs_is_one_object_on_stdout_and_loads_no_model(tmp_path
 
 
 def test_a_plan_for_people_shows_every_arm_and_what_it_costs(capsys):
-    assert main(["plan", "demo", "case=coffee", "seed=0"]) == 0
+    assert main(["plan", "first_look", "case=coffee", "seed=0"]) == 0
     out = capsys.readouterr().out
     for word in ("single", "two_stage", "three_stage", "establish", "refine", "polish", "266"):
         assert word in out
@@ -92,17 +92,38 @@ def test_a_wrong_name_is_one_sentence_on_stderr_and_status_2():
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["plan", "demo", "case=cofee"], "no case 'cofee'; did you mean 'coffee'? (have: "),
+        (["plan", "first_look", "case=cofee"], "no case 'cofee'; did you mean 'coffee'? (have: "),
         (["plan", "polish", "recipe.stages.polish.cgf=3"], "recipe.stages.polish.cgf: recipe.stag"),
-        (["plan", "demo", "+foo=1"], "the configuration: unknown key 'foo' (known: "),
-        (["plan", "demo", "metrics=[flickr]"], "metrics: no metric named 'flickr'; did you mean"),
-        (["plan", "demo", "protocol.primary=x"], "protocol.primary: no metric named 'x' (have: "),
-        (["plan", "demo", "model.name=wan_mni"], "arm single: model.name: no model named 'wan_mn"),
-        (["plan", "demo", "recipe.frames=16"], "arm single: recipe.frames: wan_mini makes 4n + 1"),
-        (["plan", "demo", "recipe.width=100"], "arm single: recipe.width: wan_mini needs a multi"),
-        (["plan", "demo", "case.image=no.png"], "arm single: case.astronaut.image: no file 'no.pn"),
-        (["plan", "demo", "seed=x"], "seed: expected whole numbers, got x"),
-        (["plan", "demo", "memory.device=gpu"], "arm single: memory.device: expected auto, cpu,"),
+        (["plan", "first_look", "+foo=1"], "the configuration: unknown key 'foo' (known: "),
+        (
+            ["plan", "first_look", "metrics=[flickr]"],
+            "metrics: no metric named 'flickr'; did you mean",
+        ),
+        (
+            ["plan", "first_look", "protocol.primary=x"],
+            "protocol.primary: no metric named 'x' (have: ",
+        ),
+        (
+            ["plan", "first_look", "model.name=wan_mni"],
+            "arm single: model.name: no model named 'wan_mn",
+        ),
+        (
+            ["plan", "first_look", "recipe.frames=16"],
+            "arm single: recipe.frames: wan_mini makes 4n + 1",
+        ),
+        (
+            ["plan", "first_look", "recipe.width=100"],
+            "arm single: recipe.width: wan_mini needs a multi",
+        ),
+        (
+            ["plan", "first_look", "case.image=no.png"],
+            "arm single: case.astronaut.image: no file 'no.pn",
+        ),
+        (["plan", "first_look", "seed=x"], "seed: expected whole numbers, got x"),
+        (
+            ["plan", "first_look", "memory.device=gpu"],
+            "arm single: memory.device: expected auto, cpu,",
+        ),
         (["sweep", "dmo"], "no sweep 'dmo'; did you mean 'demo'?"),
         (["sweep", "demo", "--limit", "0"], "--limit: expected at least 1, got 0"),
     ],
@@ -121,8 +142,8 @@ def test_what_cannot_run_ends_with_status_2_and_says_why(arguments, expected, ca
         ([], "required: VERB"),
         (["paln", "demo"], "invalid choice: 'paln'"),
         (["plan"], "required: name"),
-        (["plan", "demo", "--jsn"], "unrecognized arguments: --jsn"),
-        (["plan", "demo", "--json", "coffee"], "unrecognized arguments: coffee"),
+        (["plan", "first_look", "--jsn"], "unrecognized arguments: --jsn"),
+        (["plan", "first_look", "--json", "coffee"], "unrecognized arguments: coffee"),
         (["sweep", "demo", "--limit", "many"], "invalid int value: 'many'"),
     ],
 )
@@ -136,17 +157,21 @@ def test_a_command_line_that_cannot_be_read_ends_with_status_2(arguments, expect
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["plan", "demo", "seed=0", "~memory", "--json"],
-        ["plan", "--json", "demo", "seed=0", "~memory"],
-        ["plan", "demo", "--json", "seed=0", "~memory"],
-        ["plan", "demo", "seed=0", "--json", "~memory"],
+        ["plan", "first_look", "seed=0", "~memory", "--json"],
+        ["plan", "--json", "first_look", "seed=0", "~memory"],
+        ["plan", "first_look", "--json", "seed=0", "~memory"],
+        ["plan", "first_look", "seed=0", "--json", "~memory"],
     ],
 )
 def test_overrides_may_stand_before_and_after_options(arguments):
     options = parse(arguments)
-    assert (options.name, options.overrides, options.json) == ("demo", ["seed=0", "~memory"], True)
+    assert (options.name, options.overrides, options.json) == (
+        "first_look",
+        ["seed=0", "~memory"],
+        True,
+    )
 
 
 def test_overrides_keep_their_order_around_options():
     options = parse(["demo", "seed=0", "--limit", "2", "seed=1"])
-    assert (options.name, options.limit, options.overrides) == ("demo", 2, ["seed=0", "seed=1"])
+    assert (options.limit, options.overrides) == (2, ["seed=0", "seed=1"])

@@ -11,7 +11,7 @@ from wanexp.strict import ConfigError
 
 def test_a_baseline_that_is_no_arm_is_refused_before_anything_runs():
     with pytest.raises(ConfigError) as error:
-        plan_command("demo", ["protocol.baseline=singel"], as_json=True)
+        plan_command("first_look", ["protocol.baseline=singel"], as_json=True)
     assert str(error.value).startswith("protocol.baseline: no arm named 'singel'; did you mean 's")
 
 

@@ -433,6 +433,7 @@ def test_no_sweep_looks_at_a_held_out_case():
 def test_the_ab_protocol_changes_one_setting_of_the_second_stage_at_a_time():
     sweep, trials = expanded("ab_protocol")
     assert list(sweep.arms) == ["baseline", "A", "B", "C"]
+    assert sweep.later == {"D": ("A", "B", "C")}
     plans = {planned.arm: planned.plan for planned in trials}
     seen = {arm: (s.denoise, s.steps, s.cfg) for arm, p in plans.items() for s in p.stages[1:]}
     assert seen == {
@@ -442,6 +443,28 @@ def test_the_ab_protocol_changes_one_setting_of_the_second_stage_at_a_time():
         "C": (0.45, 25, 7.0),
     }
     assert len({plan.stages[0] for plan in plans.values()}) == 1
+
+
+def test_the_noise_twin_of_the_ab_protocol_differs_in_the_take_over_alone():
+    (_, denoise), (_, noise) = expanded("ab_protocol"), expanded("ab_protocol_noise")
+    for one, twin in zip(denoise, noise, strict=True):
+        first, refine = one.plan.stages
+        first_twin, refine_twin = twin.plan.stages
+        assert (one.arm, one.case, one.seed) == (twin.arm, twin.case, twin.seed)
+        assert first == first_twin
+        assert refine_twin.sigma_start == refine.denoise != refine.sigma_start
+        for key in ("steps", "cfg", "sampler", "scheduler", "shift"):
+            assert getattr(refine, key) == getattr(refine_twin, key)
+
+
+def test_the_demo_is_the_noise_twin_with_the_models_own_guidance():
+    demo, twin = (expanded(name)[0] for name in ("demo", "ab_protocol_noise"))
+    assert demo.later == twin.later
+    for arm in ("baseline", "A", "B"):
+        assert demo.arms[arm] == twin.arms[arm]
+    plans = {t.arm: t.plan for t in expanded("demo")[1]}
+    assert [s.cfg for s in plans["baseline"].stages] == [2.0, 2.0]
+    assert plans["C"].stages[1].cfg / 2 == pytest.approx(7.0 / 7.5, abs=0.005)
 
 
 def test_the_handover_sweep_asks_no_low_expert_above_the_boundary_and_snaps_apart():

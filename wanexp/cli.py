@@ -57,7 +57,7 @@ def make_parser() -> argparse.ArgumentParser:
     demo = verbs.add_parser("demo", help="run a small real sweep on wan-mini, on any machine")
     _add_overrides(demo)
     _add_run_flags(demo)
-    demo.set_defaults(verb=_sweep, name="demo")
+    demo.set_defaults(verb=_demo)
 
     sweep = verbs.add_parser("sweep", help="run a sweep; what is finished is not run again")
     sweep.add_argument("name", help="a file of sweeps/, without .yaml")
@@ -130,11 +130,22 @@ def _plan(options: argparse.Namespace) -> int:
     return plan_command(options.name, options.overrides, as_json=options.json)
 
 
+def _demo(options: argparse.Namespace) -> int:
+    from wanexp.commands import demo_command
+
+    _check_limit(options)
+    return demo_command(options.overrides, limit=options.limit, as_json=options.json)
+
+
+def _check_limit(options: argparse.Namespace) -> None:
+    if options.limit is not None and options.limit < 1:
+        raise ConfigError(f"--limit: expected at least 1, got {options.limit}")
+
+
 def _sweep(options: argparse.Namespace) -> int:
     from wanexp.commands import sweep_command
 
-    if options.limit is not None and options.limit < 1:
-        raise ConfigError(f"--limit: expected at least 1, got {options.limit}")
+    _check_limit(options)
     return sweep_command(options.name, options.overrides, limit=options.limit, as_json=options.json)
 
 

@@ -13,12 +13,21 @@ from analysis.arms import arm_table, undefined_counts
 from analysis.load import StudyTable, load_study
 from wanexp.cache import clear, held, store_tree
 from wanexp.compose import compose_tree, expand_sweep
+from wanexp.estimate import estimate
 from wanexp.options import Options, options_from, protocol_from
 from wanexp.progress import SweepProgress
 from wanexp.record import StudyPaths, TrialRecord
 from wanexp.rounds import Asked, Round, ask, study_rounds
 from wanexp.runner import Tally, link_videos, open_study, run_trials, to_run
-from wanexp.show import show_arms, show_costs, show_plan, show_store, show_verdicts
+from wanexp.show import (
+    show_arms,
+    show_costs,
+    show_estimate,
+    show_plan,
+    show_readings,
+    show_store,
+    show_verdicts,
+)
 from wanexp.strict import ConfigError
 from wanexp.study import (
     PlannedTrial,
@@ -26,6 +35,7 @@ from wanexp.study import (
     later_arms,
     new_model_calls,
     plan_summary,
+    plan_trials,
 )
 from wanexp.tracking import Tracking, TrackingError, tracking_from
 
@@ -38,14 +48,27 @@ def plan_command(name: str, overrides: Sequence[str], *, as_json: bool) -> int:
     """Prints every arm's explicit plan and what the sweep costs."""
     asked = ask(expand_sweep(name, overrides))
     later = later_arms(asked.sweep, asked.trials)
-    summary = plan_summary(asked.sweep, asked.trials, later)
+    left = to_run(asked.trials, StudyPaths(asked.options.folder / asked.sweep.name))
+    guess = estimate(asked.trials, left, _costs(left, asked.options), asked.options.folder)
+    summary = plan_summary(asked.sweep, asked.trials, later) | {"estimate": guess.tree()}
     if as_json:
         print(json.dumps(summary))
         return 0
     console = Console()
     show_plan(console, name, asked.sweep.header, asked.trials, later)
     show_costs(console, summary, later)
+    show_estimate(console, guess)
     return 0
+
+
+def demo_command(overrides: Sequence[str], *, limit: int | None, as_json: bool) -> int:
+    """The demo's sweep, after the two readings of the number that it is about."""
+    console, plans = Console(stderr=as_json), []
+    for name in ("ab_protocol", "ab_protocol_noise"):
+        arms = {t.arm: t.plan for t in plan_trials(expand_sweep(name, ["case=coffee", "seed=0"]))}
+        plans.append([arms["baseline"], arms["A"]])
+    show_readings(console, *plans)
+    return sweep_command("demo", overrides, limit=limit, as_json=as_json)
 
 
 def sweep_command(name: str, overrides: Sequence[str], *, limit: int | None, as_json: bool) -> int:

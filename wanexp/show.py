@@ -13,13 +13,14 @@ from rich.table import Table
 from wanexp.cache import Held, by_model, last_used
 from wanexp.compose import names_of
 from wanexp.metrics import METRICS
-from wanexp.plan import PlannedStage
+from wanexp.plan import Plan, PlannedStage
 from wanexp.study import LaterArm, PlannedTrial
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from analysis.comparison import ArmComparison, Comparison
+    from wanexp.estimate import Estimate
 
 ARROWS = {"lower": "↓", "higher": "↑", "one": "→ 1"}
 SHORT_UNITS = {"ratio": "", "% of the smaller side per second": "% of side/s"}
@@ -96,8 +97,59 @@ def show_costs(
         )
     warnings = summary["warnings"]
     if isinstance(warnings, list):
-        for warning in warnings:
-            console.print(f"[yellow]note[/yellow] {warning}", highlight=False)
+        for warning, arms in _by_warning(warnings).items():
+            console.print(f"[yellow]note[/yellow] {', '.join(arms)}: {warning}", highlight=False)
+
+
+def _by_warning(warnings: Sequence[str]) -> dict[str, list[str]]:
+    """A warning once, with the arms that it is about."""
+    found: dict[str, list[str]] = {}
+    for text in warnings:
+        arm, _, warning = text.partition(": ")
+        found.setdefault(warning, []).append(arm)
+    return found
+
+
+def show_readings(console: Console, denoise: Sequence[Plan], noise: Sequence[Plan]) -> None:
+    """Two plans of one recipe, whose number is read as a share of steps and as a noise level."""
+    console.print(
+        '"0.45" has two readings: as ComfyUI\'s denoise it is a share of [italic]steps[/italic], as'
+        " the words say it is 45 % [italic]noise[/italic]. The second stage starts"
+    )
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for head in ("asked", "read as a share of steps", "read as noise (the demo runs this)"):
+        table.add_column(head, justify="left" if head == "asked" else "right")
+    for one, other in zip(denoise, noise, strict=True):
+        asked = one.stages[-1].denoise
+        table.add_row(
+            "" if asked is None else f"{asked:g}",
+            *(f"from sigma {plan.stages[-1].sigma_start:.3f}" for plan in (one, other)),
+        )
+    console.print(table)
+    console.print()
+
+
+def show_estimate(console: Console, found: Estimate) -> None:
+    """How long it will take, what it needs, and what most of it goes into."""
+    if not found.left:
+        console.print("every trial is finished; nothing is left to run")
+        return
+    trials = "1 trial" if found.left == 1 else f"{found.left} trials"
+    console.print(
+        f"about [bold]{_duration(found.seconds)}[/bold] for the {trials} that are left"
+        f" ({found.basis}); {found.memory / 1e9:.2g} GB of memory at the peak,"
+        f" {found.disk / 1e6:,.0f} MB of disk",
+        highlight=False,
+    )
+    console.print(found.dominates, highlight=False)
+
+
+def _duration(seconds: float) -> str:
+    """``40 s``, ``12 min``, ``3.5 h``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
 
 
 def show_store(

@@ -191,7 +191,7 @@ def test_an_override_of_an_axis_replaces_it_in_its_place():
 
 
 def test_an_override_of_another_value_holds_for_every_arm():
-    sweep = expand_sweep("demo", ["seed=0", "case=coffee", "recipe.width=64", "memory=cpu"])
+    sweep = expand_sweep("first_look", ["seed=0", "case=coffee", "recipe.width=64", "memory=cpu"])
     assert set(column(sweep, "recipe.width")) == {64}
     assert set(column(sweep, "memory.device")) == {"cpu"}
     assert list(sweep.arms) == ["single", "two_stage", "three_stage"]
@@ -226,7 +226,9 @@ def test_the_protocol_brings_its_cases_and_seeds(folder):
 def test_of_two_overrides_of_one_key_the_later_holds():
     assert {cell.seed for cell in cells("seed=1,2", "seed=3")} == {7}  # composed, not an axis
     assert {cell.seed for cell in cells("seed=3", "seed=1,2")} == {1, 2}
-    assert expand_sweep("demo", ["seed=1,2", "case=coffee", "seed=3", "case=brick"]).seeds == (3,)
+    assert expand_sweep(
+        "first_look", ["seed=1,2", "case=coffee", "seed=3", "case=brick"]
+    ).seeds == (3,)
 
 
 def test_without_an_axis_case_and_seed_are_the_configurations():
@@ -238,36 +240,36 @@ def test_without_an_axis_case_and_seed_are_the_configurations():
 
 def test_a_case_may_be_varied_like_a_recipe():
     prompts = "case.prompt='a face talks','a face, blinking'"
-    sweep = expand_sweep("demo", ["seed=0", "case=coffee,brick", prompts])
+    sweep = expand_sweep("first_look", ["seed=0", "case=coffee,brick", prompts])
     assert len(sweep.points) == 12
     pairs = {(value(p.tree, "case.name"), value(p.tree, "case.prompt")) for p in sweep.points}
     both = ("a face talks", "a face, blinking")
     assert pairs == {(case, prompt) for case in ("coffee", "brick") for prompt in both}
-    fixed = expand_sweep("demo", ["seed=0", "case=coffee,brick", "case.prompt=one"])
+    fixed = expand_sweep("first_look", ["seed=0", "case=coffee,brick", "case.prompt=one"])
     assert set(column(fixed, "case.prompt")) == {"one"}
     assert set(column(fixed, "case.name")) == {"coffee", "brick"}
 
 
 def test_a_template_may_be_filled_in_on_the_command_line():
     image = "case.image=skimage:coffee.png"
-    sweep = expand_sweep("demo", ["seed=0", "case=template/face", image])
+    sweep = expand_sweep("first_look", ["seed=0", "case=template/face", image])
     assert sweep.cases == ("my_face",)
     assert set(column(sweep, "case.image")) == {"skimage:coffee.png"}
-    varied = expand_sweep("demo", ["seed=0", "case=template/face", image, "case.prompt=a,b"])
+    varied = expand_sweep("first_look", ["seed=0", "case=template/face", image, "case.prompt=a,b"])
     assert column(varied, "case.prompt") == ["a", "b"] * 3
     assert set(column(varied, "case.name")) == {"my_face"}
 
 
 def test_what_is_added_may_be_an_axis():
     loras = "+recipe.stages.establish.loras={/a b.safetensors:1.0},{/a b.safetensors:0.5}"
-    sweep = expand_sweep("demo", ["seed=0", "case=coffee", loras])
+    sweep = expand_sweep("first_look", ["seed=0", "case=coffee", loras])
     found = column(sweep, "recipe.stages.establish.loras")[:2]
     assert found == [{"/a b.safetensors": 1.0}, {"/a b.safetensors": 0.5}]
     assert next(iter(sweep.arms)).startswith("single,establish.loras={/a")
 
 
 def test_options_are_those_of_the_run_not_of_an_arm():
-    sweep = expand_sweep("demo", ["studies=elsewhere", "tracking=none", "keep_latents=true"])
+    sweep = expand_sweep("first_look", ["studies=elsewhere", "tracking=none", "keep_latents=true"])
     assert value(sweep.options, "studies") == "elsewhere"
     assert value(sweep.options, "tracking.enabled") is False
     assert value(sweep.options, "keep_latents") is True
@@ -320,7 +322,7 @@ def test_options_are_those_of_the_run_not_of_an_arm():
     ],
 )
 def test_overrides_that_cannot_mean_anything_are_refused(overrides, expected):
-    assert message("demo", *overrides).startswith(expected)
+    assert message("first_look", *overrides).startswith(expected)
 
 
 @pytest.mark.parametrize(

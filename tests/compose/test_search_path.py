@@ -49,7 +49,7 @@ def test_the_checkout_is_not_its_own_user(monkeypatch):
 
 def test_everything_shipped_works_from_any_folder(folder):
     assert trial_from(compose_tree()).case.name == "astronaut"
-    assert len(expand_sweep("demo").points) == 12
+    assert len(expand_sweep("first_look").points) == 12
     assert "guide/two_stage" in available("conf/recipe")
 
 
@@ -90,7 +90,7 @@ def test_a_users_sweep_needs_no_conf_beside_it(folder):
     assert sweep.header == {"Question": "mine?"}
     assert len(sweep.points) == 1
     assert {"mine", "demo"} < set(available("sweeps"))
-    assert len(expand_sweep("demo").points) == 12
+    assert len(expand_sweep("first_look").points) == 12
 
 
 def test_a_users_sweep_wins_over_the_shipped_one_of_its_name(folder):
