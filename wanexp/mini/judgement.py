@@ -128,7 +128,7 @@ def faces(folder: Path, truth: HeldOut) -> dict[str, object]:
     return {"median": float(np.median(known)), "defined": len(known), "rows": rows}
 
 
-def guidance(folder: Path, truth: HeldOut, count: int = 12) -> list[dict[str, float]]:
+def guidance(folder: Path, truth: HeldOut, count: int = 8) -> list[dict[str, float]]:
     """Distance to the truth over cfg."""
     few = _few(truth, count)
     return [
@@ -136,7 +136,7 @@ def guidance(folder: Path, truth: HeldOut, count: int = 12) -> list[dict[str, fl
     ]
 
 
-def patience(folder: Path, truth: HeldOut, count: int = 10) -> list[dict[str, float]]:
+def patience(folder: Path, truth: HeldOut, count: int = 6) -> list[dict[str, float]]:
     """Distance to the truth over steps, at cfg 1.5."""
     few = _few(truth, count)
     return [
