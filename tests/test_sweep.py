@@ -71,6 +71,7 @@ def folder(tmp_path_factory):
         "failed": 0,
         "skipped": 0,
         "model_calls_executed": 2 * SHARED,
+        "model_calls_saved": 0,
     }
     return folder
 
