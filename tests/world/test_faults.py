@@ -9,6 +9,7 @@ from wanexp.world.faults import (
     blurred,
     displaced,
     face_blur,
+    ripple,
     spoiled,
 )
 from wanexp.world.render import render
@@ -85,6 +86,13 @@ def test_wobble_has_the_asked_rms_and_no_common_shift():
     draw = _applied("wobble", 1.5).draw[:, 1:]
     assert torch.allclose((draw**2).sum(-1).mean((1, 2, 3)).sqrt(), torch.tensor(1.5), atol=1e-4)
     assert draw.mean((2, 3)).abs().max() < 1e-4
+
+
+def test_ripples_have_the_asked_rms_and_travel():
+    draw = ripple(CLEAN, torch.full((3,), 1.5), 4).draw[:, 1:]
+    assert (draw**2).sum(-1).mean().sqrt() == pytest.approx(1.5, rel=0.1)
+    assert torch.allclose(draw[:, 0], draw[:, 5], atol=1e-4), "the period is five frames"
+    assert not torch.allclose(draw[:, 0], draw[:, 2], atol=0.1)
 
 
 def test_noise_has_the_asked_deviation():

@@ -18,7 +18,7 @@ from wanexp.mini.onepass import decode_video, encode_moments
 from wanexp.mini.shapes import FRAMES, HEIGHT, WIDTH
 from wanexp.world.faults import spoiled
 from wanexp.world.render import render
-from wanexp.world.scene import draw_scenes, moved
+from wanexp.world.scene import FAULTS, draw_scenes, moved
 
 KL_WEIGHT = 1e-4
 PEAK_RATE = 6e-4
@@ -59,9 +59,9 @@ def train_vae(
             group["lr"] = rate
         frames = 1 if step % 2 else FRAMES
         count = PICTURES if frames == 1 else VIDEOS
-        video = training_video(bank, count, frames, seed=(seed + step) * workers + rank)
+        video, grainy = training_video(bank, count, frames, seed=(seed + step) * workers + rank)
         with torch.autocast(device.type, torch.bfloat16):
-            loss, error = losses(vae, video)
+            loss, error = losses(vae, video, grainy)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         share_gradients(vae, workers)
@@ -86,8 +86,10 @@ def train_vae(
         save_vae(folder, vae, average.state())
 
 
-def training_video(bank: Tensor, count: int, frames: int, *, seed: int) -> Tensor:
-    """(count, 3, frames, 128, 128): still to fast, plain to crowded; a fifth with a fault.
+def training_video(bank: Tensor, count: int, frames: int, *, seed: int) -> tuple[Tensor, Tensor]:
+    """(count, 3, frames, 128, 128) and (count,) which are noisy; a fifth of them has a fault.
+
+    The camera is anything from still to fast, the background anything from plain to crowded.
 
     Single frames are a video's later ones, where faults and turned heads are.
     """
@@ -96,14 +98,17 @@ def training_video(bank: Tensor, count: int, frames: int, *, seed: int) -> Tenso
         bank.device,
     )
     shown = render(scenes, bank, max(frames, 2), HEIGHT, WIDTH)
-    return spoiled(shown, scenes, seed)[:, :, :frames] if frames > 1 else shown[:, :, 1:]
+    video = spoiled(shown, scenes, seed)
+    grainy = scenes.fault == FAULTS.index("noisy")
+    return (video if frames > 1 else video[:, :, 1:]), grainy
 
 
-def _losses(vae: AutoencoderKLWan, video: Tensor) -> tuple[Tensor, Tensor]:
+def _losses(vae: AutoencoderKLWan, video: Tensor, grainy: Tensor) -> tuple[Tensor, Tensor]:
     """The loss, and each video's mean squared error (B,).
 
     A video that comes out well counts more than gravel that never will, so that what fits the
-    latent becomes crisp: weights fall with the error.
+    latent becomes crisp: weights fall with the error. Of grain, no latent can hold the draw; it is
+    enough that there is as much of it.
     """
     mean, log_variance = encode_moments(vae, video)
     mean, log_variance = mean.float(), log_variance.float()
@@ -115,9 +120,35 @@ def _losses(vae: AutoencoderKLWan, video: Tensor) -> tuple[Tensor, Tensor]:
         if video.shape[2] > 1 or difference is not _later:
             wrong = (difference(result) - difference(video)).abs()
             loss = loss + 0.5 * wrong.mean((1, 2, 3, 4))
+    loss = torch.where(grainy, _grain_loss(result, video), loss)
     weight = 1 / (error.detach().sqrt() + 0.03)
     divergence = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).mean()
     return (loss * weight).sum() / weight.sum() + KL_WEIGHT * divergence, error.detach()
+
+
+def _grain_loss(result: Tensor, video: Tensor) -> Tensor:
+    """(B,): wrong colours of 4×4 blocks, and too much or too little grain in 16×16 ones."""
+    coarse = (_pooled(result, 4) - _pooled(video, 4)).abs().mean((1, 2, 3, 4))
+    amounts = [_later, _same] if video.shape[2] > 1 else [_same]
+    for seen in amounts:
+        made, true = (torch.log(_grain(seen(v)) + 1e-3) for v in (result, video))
+        coarse = coarse + 0.1 * (made - true).abs().mean((1, 2, 3, 4))
+    return coarse
+
+
+def _grain(video: Tensor) -> Tensor:
+    """Power of what 3×3 means leave, in 16×16 blocks."""
+    frames = video.flatten(1, 2)
+    rest = frames - F.avg_pool2d(frames, 3, 1, 1)
+    return _pooled((rest**2).view_as(video), 16)
+
+
+def _pooled(video: Tensor, size: int) -> Tensor:
+    return F.avg_pool3d(video, (1, size, size))
+
+
+def _same(video: Tensor) -> Tensor:
+    return video
 
 
 def _across(video: Tensor) -> Tensor:

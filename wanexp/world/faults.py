@@ -15,7 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from wanexp.world.geometry import pixel_grid
 from wanexp.world.scene import FAULTS, Scenes
+
+RIPPLE_LENGTH, RIPPLE_FRAMES = 0.8, 5.0
+"""From crest to crest, in half sides and in frames."""
 
 WOBBLE_CELLS = 7
 """Control points of the non-rigid displacement along the smaller side; bicubic in between."""
@@ -68,6 +72,23 @@ def wobble(video: Tensor, strength: Tensor, seed: int) -> Spoiled:
     return Spoiled(video=displaced(video, field), draw=field)
 
 
+def ripple(video: Tensor, strength: Tensor, seed: int) -> Spoiled:
+    """A picture seen through moving water: ``strength`` is the displacement's RMS length in px.
+
+    Two waves travel in directions of their own, one shifting the picture across, one down. A video
+    model can learn this warping; that of ``wobble`` has nothing to learn.
+    """
+    frames, height, width = video.shape[2:]
+    angle, phase = 2 * math.pi * _uniform((2, len(video), 2), seed, video)
+    way = torch.stack([angle.cos(), angle.sin()], dim=-1) * (2 * math.pi / RIPPLE_LENGTH)
+    along = torch.einsum("hwd,bkd->bhwk", pixel_grid(height, width, video.device), way)
+    turns = torch.arange(frames, device=video.device) * (2 * math.pi / RIPPLE_FRAMES)
+    waves = torch.sin(along[:, None] + phase[:, None, None, None] + turns[:, None, None, None])
+    field = waves * strength[:, None, None, None, None]
+    field = torch.cat([torch.zeros_like(field[:, :1]), field[:, 1:]], dim=1)
+    return Spoiled(video=displaced(video, field), draw=field)
+
+
 def blur(video: Tensor, strength: Tensor) -> Spoiled:
     """A Gaussian over each frame: ``strength`` is its deviation in px."""
     return Spoiled(video=_after_first(video, blurred(video, strength)), draw=strength)
@@ -114,9 +135,7 @@ def freeze(video: Tensor, strength: Tensor) -> Spoiled:
 
 def stutter(video: Tensor, strength: Tensor, seed: int) -> Spoiled:
     """A frame repeats its predecessor with this probability."""
-    chance = torch.rand(
-        len(video), video.shape[2], generator=torch.Generator().manual_seed(seed)
-    ).to(video)
+    chance = _uniform((len(video), video.shape[2]), seed, video)
     shown = torch.arange(video.shape[2], device=video.device)[None].expand(len(video), -1)
     fresh = torch.where(chance >= strength[:, None], shown, 0)
     kept = fresh.cummax(dim=1).values
@@ -142,7 +161,7 @@ FAULT_FUNCTIONS: dict[str, Fault] = {
 SPOKEN: dict[str, Fault] = {
     "blurry": lambda video, strength, _: blur(video, strength),
     "flickering": flicker,
-    "warping": wobble,
+    "warping": ripple,
     "noisy": noise,
     "jittery": jitter,
 }
@@ -242,6 +261,10 @@ def blurred(video: Tensor, sigma: Tensor) -> Tensor:
             )
             out[row] = tall.transpose(0, 1)
     return out
+
+
+def _uniform(shape: tuple[int, ...], seed: int, like: Tensor) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed)).to(like)
 
 
 def _normal(shape: tuple[int, ...], seed: int, like: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ LOOKS = 24
 
 FAULT_AMOUNTS = {
     "none": (0.0, 0.0),
-    "blurry": (1.6, 2.4),  # px, the deviation of a Gaussian, at 128 px
+    "blurry": (2.2, 3.4),  # px, the deviation of a Gaussian, at 128 px
     "flickering": (8.0, 16.0),  # %, the deviation of a frame's gain
     "warping": (1.5, 2.5),  # px RMS of non-rigid displacement, at 128 px
     "noisy": (22.0, 36.0),  # grey levels of 255, the deviation
