@@ -25,7 +25,7 @@ ONLY_IN = {
         "wanexp/doctor.py",
         "wanexp/scoring.py",
     ),
-    "matplotlib": ("wanexp/validation/plots.py",),
+    "matplotlib": ("wanexp/validation/plots.py", "wanexp/mini/"),
     "pandas": ("analysis/", "wanexp/show.py"),
     "cv2": ("wanexp/metrics/",),
     "av": ("wanexp/video.py",),

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from wanexp.validation.ladders import COUPLED, LADDERS, NUISANCES
+from wanexp.validation.ladders import COUPLED, LADDERS, LIMITS, NUISANCES
 from wanexp.validation.readings import Reading
 from wanexp.validation.rules import Check, Table, checks
 
@@ -59,6 +59,13 @@ def page(found: Sequence[Check], table: Table) -> str:
         "## Couplings that are physics",
         "",
         *(f"- `{metric}` and {fault}: {why}." for (metric, fault), why in COUPLED.items()),
+        "",
+        "## Known limits",
+        "",
+        *(
+            f"- `{metric}` and {fault}, at most {most:g}: {why}."
+            for (metric, fault), (most, why) in LIMITS.items()
+        ),
         "",
         "## Faults and nuisances",
         "",

@@ -13,7 +13,7 @@ from wanexp.metrics import METRICS
 from wanexp.validation.ladders import LADDERS, NUISANCES
 from wanexp.validation.rules import CALIBRATED, WARP_READS, Table, own_fault, response
 
-DPI = 75
+DPI = 60
 
 STATED = {**CALIBRATED, "warp": WARP_READS}
 """Metrics that state what they read of a draw."""

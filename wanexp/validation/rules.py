@@ -10,7 +10,7 @@ import numpy as np
 
 from wanexp.metrics import METRICS
 from wanexp.metrics.motion import STATIC_BELOW
-from wanexp.validation.ladders import CENTRAL, COUPLED, LADDERS, NUISANCES
+from wanexp.validation.ladders import CENTRAL, COUPLED, LADDERS, LIMITS, NUISANCES
 from wanexp.validation.readings import Reading
 
 MOST_FOREIGN = 0.10
@@ -135,9 +135,10 @@ def _selective(table: Table, metric: str) -> list[Check]:
     changes = [(f, one.levels[-1], MOST_FOREIGN) for f, one in LADDERS.items()]
     changes += [(n, lv, MOST_NUISANCE) for n, one in NUISANCES.items() for lv in one.levels]
     found = []
-    for change, level, most in changes:
+    for change, level, usual in changes:
         if change == own_fault(metric) or (metric, change) in COUPLED:
             continue
+        most = LIMITS.get((metric, change), (usual, ""))[0]
         parts = response(table, metric, change, level)
         worst = float(np.median(np.abs(parts))) if parts else None
         found.append(

@@ -33,8 +33,11 @@ LENS = 0.7
 DRAWN_SIDE = 768
 """Of drawn backgrounds, before they are resized, px."""
 
-DRAWN = ("leaves", "pattern")
-"""Backgrounds that are drawn; all others are photographs that scikit-image brings along."""
+LEAVES = "leaves"
+"""The background that is drawn; all others are photographs that scikit-image brings along.
+
+No stripes and checks: along a stripe nothing can be seen to move, so no flow has their truth.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +45,7 @@ class Take:
     """One scene in words.
 
     Attributes:
-        background: One of DRAWN or a picture of scikit-image's.
+        background: LEAVES or a picture of scikit-image's.
         camera: One of CAMERA; ``pace`` is its amount, see ``Scenes``.
         face: What the face does, one of ACTIONS.
         other: A second subject, one of SUBJECTS, in front.
@@ -63,7 +66,7 @@ TAKES = {
     "brick": Take(background="brick.png", camera="pans down", pace=0.08, other="ball"),
     "gravel": Take(background="gravel.png", camera="static", pace=0.0, face="moves right"),
     "leaves": Take(background="leaves", camera="zooms out", pace=0.10, other="box"),
-    "pattern": Take(background="pattern", camera="pans right", pace=0.06, face="moves up"),
+    "tissue": Take(background="ihc.png", camera="pans right", pace=0.06, face="moves up"),
 }
 
 NAMES = tuple(TAKES)
@@ -172,13 +175,9 @@ def _bank(size: int) -> Tensor:
     """Textures of TEXELS a pixel, smoothed as a lens would."""
     side = round(TEXELS * size / TEXTURES_A_HALF_SIDE)
     # One of each kind, drawn at one size: another size would draw other pictures.
-    bank = texture_bank(4, seed=SEED, size=DRAWN_SIDE).float()
-    drawn = {"leaves": _square(bank[2], side), "pattern": _square(bank[3], side)}
-    textures = [drawn.get(take.background) for take in TAKES.values()]
-    pictures = [
-        _square(photograph(take.background), side) if texture is None else texture
-        for take, texture in zip(TAKES.values(), textures, strict=True)
-    ]
+    leaves = texture_bank(4, seed=SEED, size=DRAWN_SIDE)[2].float()
+    names = [take.background for take in TAKES.values()]
+    pictures = [_square(leaves if name == LEAVES else photograph(name), side) for name in names]
     smooth = blurred(torch.stack(pictures)[:, :, None], torch.full((len(pictures),), LENS * TEXELS))
     return smooth[:, :, 0]
 
