@@ -170,8 +170,8 @@ def later_sentence(comparison: Comparison, later: LaterArm) -> str:
         return f"{later.arm} will combine what is better among {candidates}; that is not decided."
     if not later.winners:
         return (
-            f"{later.arm} was not run: it combines what is better than {comparison.baseline}, and"
-            f" none of {candidates} is."
+            f"{later.arm} was not run: it combines what is shown to be better than"
+            f" {comparison.baseline}, and none of {candidates} is."
         )
     best = later.winners[0]
     if len(later.winners) == 1:

@@ -440,6 +440,16 @@ def test_an_arm_asked_in_other_words_keeps_its_rows():
     assert tree["arms"]["two"]["overrides"] == ["other words"]  # type: ignore[index]
 
 
+def test_an_arm_that_was_decided_later_stays_behind_those_that_were_given():
+    """The first arm is the baseline."""
+    before = saved(sweep({"two": TWO, "other": OTHER, "D": LONGER}, seeds=[0]))
+    again = dataclasses.replace(sweep({"two": TWO, "other": OTHER}), later={"D": ("two", "other")})
+    tree = saved(again, before)
+    arms, rows = tree["arms"], [arm for arm, _, _ in places(tree)]
+    assert isinstance(arms, dict) and list(arms) == ["two", "other", "D"]
+    assert rows[:2] == ["two", "other"] and rows[-2:] == ["D", "D"]
+
+
 def test_no_place_has_two_rows_after_any_number_of_runs():
     draw = random.Random(0)
     tree: dict[str, object] = {}
