@@ -35,7 +35,7 @@ def heat_map(table: Table, metrics: Sequence[str], path: Path) -> None:
     for row, metric in enumerate(metrics):
         for column, (change, _) in enumerate(changes):
             value, own = cells[row, column], metric in _owners(change)
-            text = "–" if np.isnan(value) else f"{value:.2f}".replace("0.", ".")
+            text = "–" if np.isnan(value) else f"{round(value, 2) + 0.0:.2f}".replace("0.", ".", 1)
             colour = "white" if abs(value) > 0.6 else "black"
             weight = "bold" if own else "normal"
             axes.text(column, row, text, ha="center", va="center", color=colour, weight=weight)
