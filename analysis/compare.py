@@ -9,7 +9,14 @@ import numpy as np
 import pandas as pd
 
 from analysis.comparison import ArmComparison, Comparison, Confirmation, LaterArm, Stop
-from analysis.effects import MOTION, PairedEffects, Readings, paired_effects, readings
+from analysis.effects import (
+    LITERATURE,
+    MOTION,
+    PairedEffects,
+    Readings,
+    paired_effects,
+    readings,
+)
 from analysis.evidence import (
     adjusted,
     effect_of,
@@ -289,7 +296,8 @@ def _described(
 ) -> ArmComparison:
     """The arm with what stands beside a verdict and decides nothing."""
     values = study.effects(arm.arm, arm.primary.metric, cases).values()
-    others = (name for name in study.directions if name != arm.primary.metric)
+    skipped = (arm.primary.metric, *LITERATURE)
+    others = (name for name in study.directions if name not in skipped)
     return replace(
         arm,
         p_sign_flip=None if arm.primary.low is None else sign_flip_test(values),

@@ -23,17 +23,28 @@ from analysis.intervals import Array
 
 FLOORS: Mapping[str, float] = {
     "flicker": 0.006,
+    "local_flicker": 0.108,
     "jitter": 0.023,
-    "warp": 0.012,
-    "detail_incoherence": 0.042,
+    "warp": 0.0205,
+    "background_warp": 0.020,
+    "detail_incoherence": 0.132,
     "motion": 0.15,
     "motion_top5": 2.0,
+    "overshoot": 0.16,
+    "noise": 0.16,
 }
 """The most that the metric reads on clips that are free of the fault; below it nothing is measured.
 
-Of four photographs panned without a fault at 128 and 256 px; for motion, a still with noise of one
-grey level. Lower values count as the floor, so that a ratio of two of them is 1 and not noise.
+Of photographs panned and scenes filmed without a fault at 128 and 256 px; for motion, a still with
+noise of one grey level. Lower values count as the floor, so that a ratio of two of them is 1 and
+not noise.
 """
+
+NO_FLOOR = ("ssim_source", "lpips_source", "lpips_temporal")
+"""Never near 0 on a video that is worth comparing, or not measured yet: LPIPS needs its weights."""
+
+LITERATURE = ("ewarp", "vbench_temporal_flickering")
+"""Measured to be set beside published numbers; their flaws keep them out of every verdict."""
 
 STATIC_BELOW = 2.0
 """``motion_top5`` in % of the smaller side per second, about 0.15 % a frame: under it a video
@@ -110,13 +121,18 @@ class PairedEffects:
 
 
 def readings(trials: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Readings]:
-    """Arm → metric → (case, seed) → value of the finished videos; NaN where it is undefined."""
+    """Arm → metric → (case, seed) → value of the finished videos; NaN where it is undefined.
+
+    Without the metrics that decide nothing.
+    """
     done = pd.DataFrame(trials[trials["state"] == "completed"])
     found: dict[str, Readings] = {str(arm): {} for arm in dict.fromkeys(trials["arm"])}
     for arm, own in done.groupby("arm", sort=False):
         keys = [(str(case), int(seed)) for case, seed in zip(own["case"], own["seed"], strict=True)]
         found[str(arm)] = {
-            name: dict(zip(keys, map(float, own[name]), strict=True)) for name in metrics
+            name: dict(zip(keys, map(float, own[name]), strict=True))
+            for name in metrics
+            if name not in LITERATURE
         }
     return found
 

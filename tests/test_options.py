@@ -99,6 +99,10 @@ MOTION = {"name": "m", "primary": "motion"}
         (None, "protocol: expected a mapping, got None"),
         ({"name": "mine"}, "protocol: 'primary' is missing"),
         ({"name": "m", "primary": "detial"}, "protocol.primary: no metric named 'detial'; did you"),
+        (
+            {"name": "m", "primary": "ewarp"},
+            "protocol.primary: ewarp is there to compare with papers",
+        ),
         ({"name": "m", "primary": None}, "protocol.primary: expected text, got None"),
         ({"name": "m", "primary": "motion", "seeds": 3}, "protocol: unknown key 'seeds' (known: "),
         ({**MOTION, "margin": 1}, "protocol.margin: expected a share in (0, 1), got 1"),

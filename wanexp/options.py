@@ -151,6 +151,8 @@ def _check_metric(where: str, name: str) -> None:
     from wanexp.metrics import METRICS
 
     try:
-        lookup("metric", METRICS, name)
+        metric = lookup("metric", METRICS, name)
     except KeyError as error:
         raise ConfigError(f"{where}: {error.args[0]}") from None
+    if metric.literature:
+        raise ConfigError(f"{where}: {name} is there to compare with papers; it decides nothing")

@@ -2,7 +2,15 @@ import math
 
 import pytest
 
-from analysis.effects import FLOORS, STATIC_BELOW, paired_effects, readings, scale_of
+from analysis.effects import (
+    FLOORS,
+    LITERATURE,
+    NO_FLOOR,
+    STATIC_BELOW,
+    paired_effects,
+    readings,
+    scale_of,
+)
 from tests.analysis.tables import table
 from wanexp.metrics import METRICS
 
@@ -94,5 +102,6 @@ def test_detail_that_is_all_lost_has_a_finite_distance():
 
 def test_every_metric_that_is_a_ratio_has_a_measured_floor():
     positive = {name for name, metric in METRICS.items() if metric.direction != "one"}
-    assert set(FLOORS) == positive
+    assert set(FLOORS) == positive - set(NO_FLOOR) - set(LITERATURE)
+    assert {name for name, metric in METRICS.items() if metric.literature} == set(LITERATURE)
     assert {scale_of(n, METRICS[n].direction).better for n in ("motion", "motion_top5")} == {1}
