@@ -26,7 +26,7 @@ from wanexp.world.textures import texture_bank
 
 Answers = Mapping[str, object]
 
-SHOWN_FRAMES = (0, 4, 8, 12, 16)
+SHOWN_FRAMES, RESULT_FRAMES = (0, 4, 8, 12, 16), (0, 8, 16)
 PHOTOGRAPH_PROMPTS = {
     "astronaut": "high quality, a face talks, camera pans left slowly",
     "chelsea": "high quality, camera zooms in slowly",
@@ -118,10 +118,10 @@ def results_sheet(folder: Path) -> np.ndarray:
     rows = []
     for video, prompt in zip(truth.videos, truth.prompts, strict=True):
         result = made.make(folder, video[0], prompt)
-        rows.append([video[t] for t in SHOWN_FRAMES] + [result[t] for t in SHOWN_FRAMES])
+        rows.append([video[t] for t in RESULT_FRAMES] + [result[t] for t in RESULT_FRAMES])
     for name, picture in made.held_out_photographs().items():
         result = made.make(folder, picture, PHOTOGRAPH_PROMPTS[name])
-        rows.append([picture] * len(SHOWN_FRAMES) + [result[t] for t in SHOWN_FRAMES])
+        rows.append([picture] * len(RESULT_FRAMES) + [result[t] for t in RESULT_FRAMES])
     return _sheet(rows, columns=1)
 
 
