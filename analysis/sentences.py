@@ -27,7 +27,10 @@ def change_words(value: float | None, scale: Scale) -> str:
 
 
 def interval_words(effect: Effect) -> str:
-    """Both limits, the better one first: ``35 % to 12 % lower``, ``9 % lower to 4 % higher``."""
+    """Both limits, the better one first.
+
+    Such as ``35 % to 12 % lower``, ``9 % lower to 4 % higher``, ``0.02 nearer to 0.01 farther``.
+    """
     if effect.low is None or effect.high is None or math.isinf(effect.low):
         return "none yet"
     first, last = effect.low, effect.high
@@ -37,6 +40,8 @@ def interval_words(effect: Effect) -> str:
     way = " " + _way(first, effect.scale)
     if words[0].endswith(way) and words[1].endswith(way):
         words[0] = words[0].removesuffix(way)
+    elif effect.scale.kind == "distance":  # "nearer to 1 to" would be hard to read
+        words = [word.removesuffix(" to 1").removesuffix(" from 1") for word in words]
     return " to ".join(words)
 
 

@@ -4,7 +4,13 @@ import pytest
 
 from analysis.compare import compare_study
 from analysis.effects import Scale
-from analysis.sentences import change_words, comparison_sentences, scope_sentence
+from analysis.sentences import (
+    change_words,
+    comparison_sentences,
+    interval_words,
+    scope_sentence,
+)
+from analysis.verdict import Effect
 from tests.analysis.tables import drawn, protocol, table
 
 LOWER = Scale(kind="ratio", better=-1)
@@ -30,6 +36,24 @@ def said(study, asked=None):
 )
 def test_an_effect_is_said_in_percent_or_in_distance(value, scale, words):
     assert change_words(value, scale) == words
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "scale", "words"),
+    [
+        (math.log(0.65), math.log(0.88), LOWER, "35 % to 12 % lower"),
+        (math.log(0.91), math.log(1.04), LOWER, "9 % lower to 4 % higher"),
+        (-0.03, -0.01, DISTANCE, "0.03 to 0.01 nearer to 1"),
+        (-0.02, 0.01, DISTANCE, "0.02 nearer to 0.01 farther"),
+        (None, None, DISTANCE, "none yet"),
+    ],
+)
+def test_an_interval_is_said_from_its_better_end(low, high, scale, words):
+    effect = Effect(
+        metric="m", scale=scale, mean=None, low=low, high=high, p=None, spread=None,
+        cases=4, pairs=4, asked=4, undefined=0, static=0,
+    )  # fmt: skip
+    assert interval_words(effect) == words
 
 
 def test_a_winner_is_said_with_its_interval_its_pairs_its_motion_and_its_reach():
