@@ -5,7 +5,7 @@ is given the same chunk again and again, and keeps the same memory of the past, 
 output again; so its output is kept until input or memory differ. The expensive layers at full
 resolution get there within a few chunks, the deep ones look further back and go on computing.
 
-Measured on one CPU core at 128×128, 17 and 81 frames: wan-mini's VAE 1.11 → 1.03 s and 4.9 → 1.4 s,
+Measured on one CPU core at 128×128, 17 and 81 frames: wan-mini's VAE 0.88 → 0.73 s and 4.2 → 1.2 s,
 one in the shape of Wan 2.1's (random weights) 17 → 12 s and 95 → 30 s.
 """
 
