@@ -25,7 +25,7 @@ from analysis.evidence import (
     needed_for_motion,
 )
 from analysis.intervals import ALPHA, LEAST_CASES, sign_flip_test
-from analysis.load import MISSING, StudyTable
+from analysis.load import MISSING, StudyTable, choosing
 from analysis.sequential import look_weights
 from analysis.verdict import (
     Effect,
@@ -145,10 +145,8 @@ def winners_among(arms: Sequence[ArmComparison], candidates: Sequence[str]) -> t
 
 def _parts(table: StudyTable) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The trials that choose, and those that were asked for to confirm the choice."""
-    if "confirms" not in table.trials:
-        return table.trials, pd.DataFrame(table.trials[:0])
-    again = table.trials["confirms"].astype(bool)
-    return pd.DataFrame(table.trials[~again]), pd.DataFrame(table.trials[again])
+    chosen = choosing(table)
+    return chosen, pd.DataFrame(table.trials.drop(chosen.index))
 
 
 def _later_in(study: Mapping[str, object]) -> dict[str, tuple[str, ...]]:

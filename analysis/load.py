@@ -72,6 +72,13 @@ def load_study(folder: Path) -> StudyTable:
     )
 
 
+def choosing(table: StudyTable) -> pd.DataFrame:
+    """The trials that choose: all but those that were asked for to confirm a choice."""
+    if "confirms" not in table.trials:
+        return table.trials
+    return pd.DataFrame(table.trials[~table.trials["confirms"].astype(bool)])
+
+
 def _row(asked: Mapping[str, object], record: TrialRecord | None) -> dict[str, object]:
     row: dict[str, object] = {key: asked[key] for key in ("arm", "case", "seed", "digest")}
     row["held_out"] = bool(asked.get("held_out"))

@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.comparison import Comparison
 from analysis.intervals import Array
-from analysis.load import StudyTable
+from analysis.load import StudyTable, choosing
 from analysis.resample import case_gains, nan_mean, redrawn_means
 
 
@@ -48,7 +48,8 @@ def pareto_arms(
     means = np.where(lost, np.nan, nan_mean(gains)[:, 0])
     redrawn = np.where(lost, np.nan, redrawn_means(gains, draws, seed)[..., 0])
     names = [comparison.baseline, *(arm.arm for arm in comparison.arms)]
-    done = pd.DataFrame(table.trials[table.trials["state"] == "completed"])
+    trials = choosing(table)
+    done = pd.DataFrame(trials[trials["state"] == "completed"])
     costs = done.groupby("arm")[["model_calls", "seconds"]].median().reindex(names)
     calls, seconds = (np.array(costs[key], float) for key in costs)
     by_calls, by_seconds = on_front(means, calls), on_front(means, seconds)

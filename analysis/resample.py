@@ -14,13 +14,13 @@ import numpy as np
 from analysis.comparison import Comparison
 from analysis.effects import paired_effects, readings
 from analysis.intervals import Array
-from analysis.load import StudyTable
+from analysis.load import StudyTable, choosing
 
 
 def case_gains(table: StudyTable, comparison: Comparison, metrics: Sequence[str]) -> Array:
     """Each arm's gain over the baseline, (1 + arms, metrics, cases); NaN where none is defined."""
     cases = comparison.cases[: comparison.look or len(comparison.cases)]
-    values = readings(table.trials, table.metrics)
+    values = readings(choosing(table), table.metrics)
     gains = np.full((1 + len(comparison.arms), len(metrics), len(cases)), np.nan)
     gains[0] = 0
     for i, compared in enumerate(comparison.arms, start=1):

@@ -22,6 +22,7 @@ ONLY_IN = {
         "wanexp/show.py",
         "wanexp/progress.py",
         "wanexp/commands.py",
+        "wanexp/compare.py",
         "wanexp/doctor.py",
         "wanexp/scoring.py",
     ),
@@ -74,7 +75,7 @@ ROOMS = (
     ("staged",),
     ("run",),
     ("runner", "show", "progress", "mirror"),
-    ("rounds",),
+    ("rounds", "compare"),
     ("commands", "doctor", "scoring", "validation"),
     ("cli", "multirun"),
 )

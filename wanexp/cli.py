@@ -6,10 +6,13 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from wanexp.strict import ConfigError
 
 INTERRUPTED = 130
+
+Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,7 +56,15 @@ def make_parser() -> argparse.ArgumentParser:
         " videos, see which are better and what they cost.",
     )
     verbs = parser.add_subparsers(metavar="VERB", required=True)
+    _add_running(verbs)
+    _add_reading(verbs)
+    _add_measuring(verbs)
+    _add_machine(verbs)
+    return parser
 
+
+def _add_running(verbs: Verbs) -> None:
+    """What makes videos, or says what making them takes."""
     demo = verbs.add_parser("demo", help="run a small real sweep on wan-mini, on any machine")
     _add_overrides(demo)
     _add_run_flags(demo)
@@ -71,16 +82,29 @@ def make_parser() -> argparse.ArgumentParser:
     plan.add_argument("--json", action="store_true", help="one JSON object on stdout")
     plan.set_defaults(verb=_plan)
 
+
+def _add_reading(verbs: Verbs) -> None:
+    """What reads studies and makes no videos."""
+    compare = verbs.add_parser("compare", help="what a study says: verdicts, front, order")
+    compare.add_argument("name", metavar="STUDY", help="a folder of studies/")
+    _add_overrides(compare)
+    compare.add_argument("--metric", metavar="NAME", help="instead of the protocol's primary")
+    compare.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    compare.set_defaults(verb=_compare)
+
     sync = verbs.add_parser("sync", help="mirror the records on disk into MLflow again")
     sync.add_argument("names", nargs="*", metavar="STUDY", help="all where none is given")
     sync.set_defaults(verb=_sync, overrides=[])
 
-    cache = verbs.add_parser("cache", help="what the stage store holds, or --clear it")
-    _add_overrides(cache)
-    cache.add_argument("--clear", action="store_true", help="remove every entry")
-    cache.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    cache.set_defaults(verb=_cache)
+    ui = verbs.add_parser("ui", help="open MLflow's pages on the studies")
+    _add_overrides(ui)
+    ui.add_argument("--port", type=int, default=5000)
+    ui.add_argument("--host", default="127.0.0.1")
+    ui.set_defaults(verb=_ui)
 
+
+def _add_measuring(verbs: Verbs) -> None:
+    """What measures videos made anywhere, and the metrics themselves."""
     score = verbs.add_parser("score", help="measure and rank any videos beside their source image")
     score.add_argument("videos", nargs="+", metavar="VIDEO", help="files, or folders of them")
     score.add_argument("--source", required=True, help="the image that they were made from")
@@ -97,17 +121,19 @@ def make_parser() -> argparse.ArgumentParser:
     validate.add_argument("--json", action="store_true", help="one JSON object on stdout")
     validate.set_defaults(verb=_validate, overrides=[])
 
-    ui = verbs.add_parser("ui", help="open MLflow's pages on the studies")
-    _add_overrides(ui)
-    ui.add_argument("--port", type=int, default=5000)
-    ui.add_argument("--host", default="127.0.0.1")
-    ui.set_defaults(verb=_ui)
+
+def _add_machine(verbs: Verbs) -> None:
+    """What is about this machine."""
+    cache = verbs.add_parser("cache", help="what the stage store holds, or --clear it")
+    _add_overrides(cache)
+    cache.add_argument("--clear", action="store_true", help="remove every entry")
+    cache.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    cache.set_defaults(verb=_cache)
 
     doctor = verbs.add_parser("doctor", help="what works on this machine, and how to mend the rest")
     _add_overrides(doctor)
     doctor.add_argument("--json", action="store_true", help="one JSON object on stdout")
     doctor.set_defaults(verb=_doctor)
-    return parser
 
 
 def _add_overrides(parser: argparse.ArgumentParser) -> None:
@@ -147,6 +173,14 @@ def _sweep(options: argparse.Namespace) -> int:
 
     _check_limit(options)
     return sweep_command(options.name, options.overrides, limit=options.limit, as_json=options.json)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from wanexp.compare import compare_command
+
+    return compare_command(
+        options.name, options.overrides, metric=options.metric, as_json=options.json
+    )
 
 
 def _sync(options: argparse.Namespace) -> int:

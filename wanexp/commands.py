@@ -9,24 +9,23 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from analysis.arms import arm_table, undefined_counts
+from analysis.arms import arm_table
 from analysis.load import StudyTable, load_study
 from wanexp.cache import clear, held, store_tree
+from wanexp.compare import compared, show_study
 from wanexp.compose import compose_tree, expand_sweep
 from wanexp.estimate import estimate
-from wanexp.options import Options, options_from, protocol_from
+from wanexp.options import Options, options_from
 from wanexp.progress import SweepProgress
 from wanexp.record import StudyPaths, TrialRecord
 from wanexp.rounds import Asked, Round, ask, study_rounds
 from wanexp.runner import Tally, link_videos, open_study, run_trials, to_run
 from wanexp.show import (
-    show_arms,
     show_costs,
     show_estimate,
     show_plan,
     show_readings,
     show_store,
-    show_verdicts,
 )
 from wanexp.strict import ConfigError
 from wanexp.study import (
@@ -40,7 +39,7 @@ from wanexp.study import (
 from wanexp.tracking import Tracking, TrackingError, tracking_from
 
 if TYPE_CHECKING:
-    from analysis.comparison import Comparison, Stop
+    from analysis.comparison import Stop
     from wanexp.track import Summary, Tracker
 
 
@@ -166,23 +165,17 @@ def study_summary(study: StudyPaths) -> Summary | None:
 
 
 def _verdict_lines(table: StudyTable) -> list[str]:
+    from analysis.overview import front_sentences
     from analysis.sentences import comparison_sentences
 
-    comparison = _comparison(table)
-    if comparison is None:
+    found = compared(table)
+    if found is None:
         return []
+    comparison = found.comparison
     lines = ["", f"## Verdicts by {comparison.primary}, against {comparison.baseline}", ""]
-    return lines + [f"- {sentence}" for sentence in comparison_sentences(comparison)]
-
-
-def _comparison(table: StudyTable) -> Comparison | None:
-    """The study's arms compared as its protocol says; None with one arm, which says nothing."""
-    from analysis.compare import compare_study  # scipy's statistics take a second to load
-
-    if not table.study.get("protocol"):
-        return None
-    comparison = compare_study(table, protocol_from(table.study))
-    return comparison if comparison.arms else None
+    lines += [f"- {sentence}" for sentence in comparison_sentences(comparison)]
+    lines += ["", "## Quality against cost", ""]
+    return lines + [f"- {sentence}" for sentence in front_sentences(found)]
 
 
 def _cell(value: object) -> str:
@@ -298,19 +291,12 @@ def _count(number: int, word: str) -> str:
 def _conclude(console: Console, study: StudyPaths, tally: Tally) -> Stop | None:
     """Shows what the study says by now; returns whether that came before all of it had run."""
     table = load_study(study.root)
+    found = compared(table)
     console.print()
-    show_arms(console, arm_table(table), table.metrics)
-    for metric, count in undefined_counts(table).items():
-        what = f"{metric} is undefined for {count} of the videos (the records say why)"
-        console.print(f"[dim]{what}[/dim]")
-    for sentence in (*tally.errors.values(), *table.damaged):
+    show_study(console, table, found)
+    for sentence in tally.errors.values():
         console.print(f"[red]failed[/red] {sentence}", highlight=False)
-    console.print("[dim]medians over cases and seeds[/dim]")
-    comparison = _comparison(table)
-    if comparison is None:
-        return None
-    show_verdicts(console, comparison)
-    return comparison.stop
+    return None if found is None else found.comparison.stop
 
 
 def _show_next(

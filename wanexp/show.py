@@ -20,11 +20,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from analysis.comparison import ArmComparison, Comparison
+    from analysis.overview import Overview
+    from analysis.pareto import ParetoArm
     from wanexp.estimate import Estimate
 
 ARROWS = {"lower": "↓", "higher": "↑", "one": "→ 1"}
 SHORT_UNITS = {"ratio": "", "% of the smaller side per second": "% of side/s"}
 FEW_ARMS = 6
+SELDOM = 0.05
+"""An arm that is on the front in fewer redrawn sets of cases is not worth a line among many."""
 
 
 def show_plan(
@@ -228,6 +232,50 @@ def _verdict_row(arm: ArmComparison) -> list[str]:
         str(effect.cases),
         "–" if arm.motion_state == "itself" else arm.motion_state,
     ]
+
+
+def show_front(console: Console, found: Overview) -> None:
+    """Quality against cost: every arm's price, and how surely none is as good for less.
+
+    Of many arms only those that may be worth their price.
+    """
+    from analysis.overview import front_sentences
+
+    shown = [a for a in found.front if len(found.front) <= FEW_ARMS or _may_be_worth_it(a)]
+    if not shown:
+        return
+    console.print(
+        f"\n[bold]quality against cost[/bold] [dim](a video alone; % of redrawn sets of cases in"
+        f" which no arm has as good a {found.comparison.primary} for less)[/dim]",
+        highlight=False,
+    )
+    first = {a.arm: a.first_cases for a in found.ranking.arms} if found.ranking else {}
+    heads = ["arm", "model calls", "on the front", "seconds", "on the front", "comes first"]
+    rows = [[*_front_row(arm), _share(first.get(arm.arm))] for arm in shown]
+    _print_table(console, heads, rows, left=1)
+    if len(shown) < len(found.front):
+        console.print(f"[dim]{len(found.front) - len(shown)} more arms are off the front[/dim]")
+    for sentence in front_sentences(found):
+        console.print(sentence, highlight=False)
+
+
+def _may_be_worth_it(arm: ParetoArm) -> bool:
+    shares = max(arm.share_calls, arm.share_seconds)
+    return arm.front_calls or arm.front_seconds or shares >= SELDOM
+
+
+def _front_row(arm: ParetoArm) -> list[str]:
+    return [
+        arm.arm,
+        "–" if arm.model_calls is None else _number(arm.model_calls, whole=True),
+        ("yes, " if arm.front_calls else "no, ") + _share(arm.share_calls),
+        "–" if arm.seconds is None else _number(arm.seconds),
+        ("yes, " if arm.front_seconds else "no, ") + _share(arm.share_seconds),
+    ]
+
+
+def _share(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.0f} %"
 
 
 def _print_table(
