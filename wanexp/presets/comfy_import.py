@@ -212,23 +212,35 @@ def _shared_schedules(asked: Sequence[_Asked]) -> list[_Shared]:
         if r.steps and r.scheduler
     ]
     bare = _Shared(steps=None, scheduler=runs[0].scheduler or "simple", shift=runs[0].shift)
-    typed = [r for r in runs if r.scheduler is None and not r.adds_noise]
+    typed = [r for r in runs if r.scheduler is None and (r.levels[-1] > 0 or not r.adds_noise)]
     return list(dict.fromkeys([*found, bare, *(s for r in typed for s in _recognised(r))]))
 
 
 def _recognised(run: Run) -> Iterator[_Shared]:
-    """The schedules whose last levels were typed in by hand after a first one of their own."""
-    for scheduler in SCHEDULES:
-        cut = find_slice(
-            run.levels,
-            scheduler,
-            run.shift,
-            range(1, MOST_STEPS),
-            sampler=run.sampler,
-            free_start=True,
-        )
-        if cut is not None:
-            yield _Shared(steps=cut.steps, scheduler=scheduler, shift=run.shift)
+    """Schedules that levels which were typed in may be a part of.
+
+    Either their last levels, after a first one of their own, or the first of a schedule that starts
+    at theirs.
+    """
+    lengths = range(1, MOST_STEPS)
+    for name in SCHEDULES:
+        if run.levels[-1] == 0:
+            cut = find_slice(
+                run.levels, name, run.shift, lengths, sampler=run.sampler, free_start=True
+            )
+            found = cut.steps if cut else None
+        else:
+            found = next((n for n in lengths if _begins(run, name, n)), None)
+        if found is not None:
+            yield _Shared(steps=found, scheduler=name, shift=run.shift)
+
+
+def _begins(run: Run, scheduler: str, steps: int) -> bool:
+    wholes = (
+        schedule(scheduler, steps, run.shift, sampler=sampler, sigma_start=run.levels[0])
+        for sampler in dict.fromkeys((run.sampler, "euler"))  # a split may have the latter's
+    )
+    return any(same_levels(whole[: len(run.levels)], run.levels) for whole in wholes)
 
 
 def _stages(
@@ -316,6 +328,8 @@ def _takeovers(run: Run, shared: _Shared, *, first: bool) -> Iterator[Settings]:
         if run.start and 0 < rest < run.steps:
             share = share_of(rest, run.steps)
             yield {**own, "steps": rest, "denoise": share, "sigma_end": end}
+    if end is not None:
+        yield {"sigma_start": run.levels[0], "sigma_end": end}
     for name in names:
         yield {
             "steps": count,

@@ -34,11 +34,19 @@ def same_levels(a: Sequence[float], b: Sequence[float]) -> bool:
 
 
 def schedule(
-    scheduler: str, steps: int, shift: float, *, denoise: float = 1.0, sampler: str = "euler"
+    scheduler: str,
+    steps: int,
+    shift: float,
+    *,
+    denoise: float = 1.0,
+    sigma_start: float | None = None,
+    sampler: str = "euler",
 ) -> Levels:
     """``stage_sigmas`` as plain numbers; empty where it is impossible."""
     try:
-        levels = stage_sigmas(scheduler, steps, shift, denoise=denoise, sampler=sampler)
+        levels = stage_sigmas(
+            scheduler, steps, shift, denoise=denoise, sigma_start=sigma_start, sampler=sampler
+        )
     except ValueError:
         return ()
     return tuple(map(float, levels))
