@@ -288,7 +288,8 @@ def _sigmas(build: GraphBuilder, part: _Part, model: Link, totals: Sequence[int]
         if stage.scheduler == "karras":
             return build.add("KarrasScheduler", {**curve, "rho": 7.0}), 0
         return build.add("ExponentialScheduler", curve), 0
-    cut = find_slice(levels, stage.scheduler, stage.shift, totals, free_start=True)
+    where = levels, stage.scheduler, stage.shift, totals
+    cut = find_slice(*where) or find_slice(*where, free_start=True)
     if cut is None:
         return build.add("ManualSigmas", {"sigmas": ", ".join(f"{s:.9f}" for s in levels)}), 0
     whole = {"model": model, "scheduler": stage.scheduler, "steps": cut.steps, "denoise": 1.0}

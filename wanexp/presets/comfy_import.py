@@ -6,6 +6,7 @@ node's own levels is taken. A node that no kind of stage fits is refused by name
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -223,24 +224,21 @@ def _recognised(run: Run) -> Iterator[_Shared]:
     at theirs.
     """
     lengths = range(1, MOST_STEPS)
-    for name in SCHEDULES:
+    samplers = dict.fromkeys((run.sampler, "euler"))  # a split may have the latter's schedule
+    for name, sampler in itertools.product(SCHEDULES, samplers):
         if run.levels[-1] == 0:
-            cut = find_slice(
-                run.levels, name, run.shift, lengths, sampler=run.sampler, free_start=True
-            )
+            cut = find_slice(run.levels, name, run.shift, lengths, sampler=sampler, free_start=True)
             found = cut.steps if cut else None
         else:
-            found = next((n for n in lengths if _begins(run, name, n)), None)
+            found = next((n for n in lengths if _begins(run, name, n, sampler)), None)
         if found is not None:
             yield _Shared(steps=found, scheduler=name, shift=run.shift)
 
 
-def _begins(run: Run, scheduler: str, steps: int) -> bool:
-    wholes = (
-        schedule(scheduler, steps, run.shift, sampler=sampler, sigma_start=run.levels[0])
-        for sampler in dict.fromkeys((run.sampler, "euler"))  # a split may have the latter's
-    )
-    return any(same_levels(whole[: len(run.levels)], run.levels) for whole in wholes)
+def _begins(run: Run, scheduler: str, steps: int, sampler: str) -> bool:
+    start = run.levels[0]
+    whole = schedule(scheduler, steps, run.shift, sampler=sampler, sigma_start=start)
+    return same_levels(whole[: len(run.levels)], run.levels)
 
 
 def _stages(
