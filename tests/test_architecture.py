@@ -76,6 +76,7 @@ ROOMS = (
     ("run",),
     ("runner", "show", "progress", "mirror"),
     ("rounds", "compare"),
+    ("report",),
     ("commands", "doctor", "scoring", "validation"),
     ("cli", "multirun"),
 )
