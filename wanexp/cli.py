@@ -92,6 +92,15 @@ def _add_reading(verbs: Verbs) -> None:
     compare.add_argument("--json", action="store_true", help="one JSON object on stdout")
     compare.set_defaults(verb=_compare)
 
+    report = verbs.add_parser("report", help="a page of the study: videos in step, verdicts, costs")
+    report.add_argument("name", metavar="STUDY", help="a folder of studies/")
+    _add_overrides(report)
+    report.add_argument("--out", metavar="DIR", help="instead of the study's own folder")
+    report.add_argument("--single-file", action="store_true", help="all in one HTML file")
+    report.add_argument("--open", action="store_true", help="show it in the browser")
+    report.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    report.set_defaults(verb=_report)
+
     sync = verbs.add_parser("sync", help="mirror the records on disk into MLflow again")
     sync.add_argument("names", nargs="*", metavar="STUDY", help="all where none is given")
     sync.set_defaults(verb=_sync, overrides=[])
@@ -180,6 +189,19 @@ def _compare(options: argparse.Namespace) -> int:
 
     return compare_command(
         options.name, options.overrides, metric=options.metric, as_json=options.json
+    )
+
+
+def _report(options: argparse.Namespace) -> int:
+    from wanexp.report.command import report_command
+
+    return report_command(
+        options.name,
+        options.overrides,
+        out=options.out,
+        single_file=options.single_file,
+        show=options.open,
+        as_json=options.json,
     )
 
 
