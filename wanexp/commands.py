@@ -146,6 +146,7 @@ def _settings(overrides: Sequence[str]) -> tuple[Options, Tracking]:
 
 def study_summary(study: StudyPaths) -> Summary | None:
     """What a study's summary run shows: the table of arms; None for a folder without a study."""
+    from wanexp.report.command import mirrored_pages
     from wanexp.track import Summary
 
     if not study.study.exists():
@@ -161,7 +162,9 @@ def study_summary(study: StudyPaths) -> Summary | None:
     for row in rows.itertuples(index=False):
         lines.append("| " + " | ".join(_cell(value) for value in row) + " |")
     lines += ["", "Medians over cases and seeds.", *_verdict_lines(loaded)]
-    return Summary(table=rows.to_dict("list"), text="\n".join(lines) + "\n")
+    return Summary(
+        table=rows.to_dict("list"), text="\n".join(lines) + "\n", files=mirrored_pages(study)
+    )
 
 
 def _verdict_lines(table: StudyTable) -> list[str]:
@@ -302,8 +305,11 @@ def _conclude(console: Console, study: StudyPaths, tally: Tally) -> Stop | None:
 def _show_next(
     console: Console, study: StudyPaths, tracking: Tracking, options: Mapping[str, object]
 ) -> None:
-    """Where the videos are, and the one command that shows them beside each other."""
-    console.print(f"\nvideos   {_short(study.videos)}", highlight=False)
+    """Where the page and the videos are, and the command that opens MLflow on them."""
+    from wanexp.report.command import refresh_page
+
+    console.print(f"\npage     [bold]{refresh_page(study)}[/bold]", highlight=False)
+    console.print(f"videos   {_short(study.videos)}", highlight=False)
     if tracking.enabled:
         custom = [f"studies={options['studies']}"] if options["studies"] != "studies" else []
         custom += [f"tracking.uri={tracking.uri}"] if tracking.uri else []
