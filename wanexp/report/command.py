@@ -54,13 +54,22 @@ def report_command(
 
 
 def refresh_page(study: StudyPaths) -> str:
-    """The page of a study that has just run; where it is, as the user would type it."""
-    return _short(write_folder(study, study.root / FOLDER).page)
+    """Writes the page of a study that has just run; says where it is, as the user would type it.
+
+    A sweep does not fail for its page: where the disk is full, that is said instead.
+    """
+    try:
+        return _short(write_folder(study, study.root / FOLDER).page)
+    except OSError as error:
+        return f"not written ({error})"
 
 
-def mirrored_page(study: StudyPaths) -> Path:
-    """The page as one file of a size that MLflow's pane shows."""
-    return write_single(study, study.root / FILE, most=MOST_MIRRORED).page
+def mirrored_pages(study: StudyPaths) -> tuple[Path, ...]:
+    """The page as one file of a size that MLflow's pane shows; none where it cannot be written."""
+    try:
+        return (write_single(study, study.root / FILE, most=MOST_MIRRORED).page,)
+    except OSError:
+        return ()
 
 
 def _study(name: str, overrides: Sequence[str]) -> StudyPaths:

@@ -86,7 +86,7 @@ function frontFigure() {
       { x: onFront.map(p => p[costKey]), y: onFront.map(p => p.gain), mode: 'lines', line: { color: 'var(--muted)', width: 1.5, dash: 'dot', shape: 'hv' }, hoverinfo: 'skip' },
       {
         x: points.map(p => p[costKey]), y: points.map(p => p.gain), customdata: points.map(p => p.arm), text: points.map(p => p.arm),
-        mode: 'markers+text', textposition: 'top center', cliponaxis: false,
+        mode: 'markers+text', textposition: 'middle right', cliponaxis: false,
         marker: { size: 13, color: points.map(p => colourOf(p.arm)), line: { width: 2, color: 'var(--card)' } },
         error_y: { type: 'data', symmetric: false, array: points.map(above), arrayminus: points.map(below), color: 'var(--muted)', thickness: 1.2, width: 4 },
         hovertemplate: '%{text}: %{y:.3g}, %{x:.4g}<br>click to watch<extra></extra>',

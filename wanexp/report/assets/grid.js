@@ -81,7 +81,7 @@ function makeTile(trial) {
     ? el('button', { type: 'button', class: 'quiet', 'aria-label': `Stages of ${name}`, onclick: () => openStages(trial) }, 'stages')
     : '';
   caption.append(stages);
-  const curve = makeCurve(state.metric, [{ values: (trial.series || {})[state.metric], arm: trial.arm, fps: trial.fps || 12 }]);
+  const curve = makeCurve(state.metric, [lineOf(trial, state.metric)]);
   tile.append(compare, caption);
   if (curve) tile.append(curve.node);
   return tile;

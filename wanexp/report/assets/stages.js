@@ -14,7 +14,7 @@ function showStages(place) {
   const list = el('ol', { class: 'stage-list' });
   trial.stages.forEach((stage, i) => {
     const before = trial.stages[i - 1];
-    list.append(el('li', {}, stageHead(stage, plan.get(stage.name), i), el('div', { class: 'stage-pictures' }, stageEnd(trial, stage), ...(before ? [stageChange(trial, before, stage)] : [])), stageValues(stage, before)));
+    list.append(el('li', {}, stageHead(stage, plan.get(stage.name), i), el('div', { class: 'stage-pictures' }, ...(before ? [stageEnd(trial, stage), stageChange(trial, before, stage)] : [stageSource(trial), stageEnd(trial, stage)])), stageValues(stage, before)));
   });
   place.append(list);
   if (trial.stages.some(stage => !stage.video)) place.append(el('p', { class: 'hint' }, 'This study kept the last stage’s video alone. A sweep that runs with ', el('code', {}, 'measure_stages=true'), ' keeps and measures what every stage hands over.'));
@@ -35,6 +35,13 @@ function stageEnd(trial, stage) {
   return el('figure', { class: 'big' }, el('figcaption', {}, `after ${stage.name}`), node);
 }
 
+/** What the first stage was given. */
+function stageSource(trial) {
+  const { source } = CASE.get(trial.case) || {};
+  if (!source) return '';
+  return el('figure', { class: 'big' }, el('figcaption', {}, 'source'), makeScreen({ feeds: [{ picture: source }], shape: shapeOf(trial), label: `Source image of ${trial.case}` }).node);
+}
+
 function stageChange(trial, before, stage) {
   if (!before.video || !stage.video || absence(before.video) || absence(stage.video)) return '';
   const feeds = [before, stage].map(one => ({ video: one.video, fps: trial.fps || 12 }));
@@ -50,10 +57,10 @@ function stageValues(stage, before) {
   const rows = names.map(name => {
     const value = stage.values[name];
     const old = before ? before.values[name] : undefined;
-    const change = value !== undefined && old ? `${(100 * (value / old - 1)).toFixed(0)} %`.replace('-', '−') : '';
-    return el('tr', {}, el('th', { scope: 'row' }, name, el('small', {}, ` ${arrow(name)}`)),
-      el('td', { class: 'number', title: stage.reasons[name] || null }, value === undefined ? 'undefined' : amount(value, (METRIC.get(name) || {}).unit)),
-      el('td', { class: 'number muted' }, change && !change.startsWith('−') && change !== '0 %' ? `+${change}` : change));
+    const change = value !== undefined && old ? Math.round(100 * (value / old - 1)) : null;
+    return el('tr', {}, metricHead(name),
+      el('td', { class: 'number', title: stage.reasons[name] || null }, value === undefined ? 'undefined' : digits(value)),
+      el('td', { class: 'number muted' }, change === null ? '' : `${change > 0 ? '+' : ''}${digits(change || 0)} %`));
   });
   return el('div', { class: 'scroll' }, el('table', { class: 'values' }, el('caption', { class: 'unseen' }, `Measured after ${stage.name}`), el('tbody', {}, ...rows)));
 }

@@ -114,10 +114,17 @@ function comparedCurves(sides) {
   const trials = sides.map(side => side.trial).filter(Boolean);
   const names = [state.metric, ...METRIC.keys()].filter((name, i, all) => all.indexOf(name) === i);
   const drawn = names.map(name => {
-    const curve = makeCurve(name, trials.map(trial => ({ values: (trial.series || {})[name], arm: trial.arm, fps: trial.fps || 12 })), { tall: true });
-    return curve && el('figure', { class: 'curve-figure' }, el('figcaption', {}, el('b', {}, name), ` ${arrow(name)}`), curve.node);
+    const curve = makeCurve(name, trials.map(trial => lineOf(trial, name)), { tall: true });
+    const values = trials.flatMap(trial => (trial.series || {})[name] || []);
+    return curve && el('figure', { class: 'curve-figure' }, el('figcaption', {}, el('b', {}, name), ` ${arrow(name)}`, el('span', { class: 'spread' }, spread(values, (METRIC.get(name) || {}).unit))), curve.node);
   });
   return drawn.some(Boolean) ? [el('div', { class: 'curve-list' }, ...drawn)] : [];
+}
+
+/** A metric's row: which way is better, and what it is counted in. */
+function metricHead(name) {
+  const { unit, source } = METRIC.get(name) || {};
+  return el('th', { scope: 'row', title: source || null }, name, el('small', {}, ` ${arrow(name)} ${unit || ''}`));
 }
 
 /** What both measure, beside each other. */
@@ -126,10 +133,10 @@ function valuesTable(sides) {
   if (!trials.some(Boolean)) return '';
   const cell = (trial, name) => {
     const value = trial && (trial.values || {})[name];
-    if (value !== undefined && value !== null) return el('td', { class: 'number' }, amount(value, (METRIC.get(name) || {}).unit));
+    if (value !== undefined && value !== null) return el('td', { class: 'number' }, digits(value));
     return el('td', { class: 'number undefined', title: trial ? (trial.reasons || {})[name] || 'not measured' : '' }, trial ? 'undefined' : '–');
   };
-  const rows = DATA.metrics.map(({ name }) => el('tr', {}, el('th', { scope: 'row' }, name, el('small', {}, ` ${arrow(name)}`)), ...trials.map(trial => cell(trial, name))));
+  const rows = DATA.metrics.map(({ name }) => el('tr', {}, metricHead(name), ...trials.map(trial => cell(trial, name))));
   const cost = key => el('tr', {}, el('th', { scope: 'row' }, { model_calls: 'model calls', seconds: 'seconds of sampling' }[key]), ...trials.map(trial => el('td', { class: 'number' }, digits(trial && trial[key]))));
   return el('div', { class: 'scroll' }, el('table', { class: 'values' },
     el('caption', {}, `${state.case}, seed ${state.seed}`),
