@@ -17,6 +17,7 @@ ONLY_IN = {
     "mlflow": ("wanexp/track.py",),
     "hydra": ("wanexp/compose/",),
     "omegaconf": ("wanexp/compose/",),
+    "optuna": ("wanexp/search.py",),
     "torchsde": ("wanexp/noise.py",),
     "rich": (
         "wanexp/show.py",
@@ -76,6 +77,7 @@ ROOMS = (
     ("run",),
     ("runner", "show", "progress", "mirror"),
     ("rounds", "compare"),
+    ("search",),
     ("report",),
     ("commands", "doctor", "scoring", "validation"),
     ("cli", "multirun"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -25,6 +25,7 @@ from wanexp.show import (
     show_estimate,
     show_plan,
     show_readings,
+    show_space,
     show_store,
 )
 from wanexp.strict import ConfigError
@@ -56,6 +57,8 @@ def plan_command(name: str, overrides: Sequence[str], *, as_json: bool) -> int:
     console = Console()
     show_plan(console, name, asked.sweep.header, asked.trials, later)
     show_costs(console, summary, later)
+    if asked.search is not None:
+        show_space(console, asked.sweep, asked.search, asked.dearest)
     show_estimate(console, guess)
     return 0
 
@@ -204,8 +207,10 @@ class _Run:
         waiting = to_run(asked.trials, self.study)
         if waiting:
             self._announce(waiting, waiting[:limit])
-        for turn in study_rounds(asked.sweep, asked.trials, self.study, asked.protocol):
+        for turn in self._turns():
             self.trials += turn.added
+            if turn.news and not turn.trials:
+                self.console.print(turn.news, highlight=False)
             waiting = to_run(turn.trials, self.study)
             chosen = waiting[:left]
             if chosen:
@@ -218,6 +223,14 @@ class _Run:
         if self.tracker is None:
             trials = _count(len(distinct(self.trials)), "trial")
             self.console.print(f"{self.study.name}: {trials}; nothing is left to do")
+
+    def _turns(self) -> Iterator[Round]:
+        asked = self.asked
+        if asked.search is None:
+            return study_rounds(asked.sweep, asked.trials, self.study, asked.protocol)
+        from wanexp.search import search_rounds  # Optuna takes half a second to load
+
+        return search_rounds(asked, asked.search, self.study)
 
     def _tell(self, turn: Round, chosen: Sequence[PlannedTrial]) -> None:
         if turn.news:

@@ -15,7 +15,7 @@ from wanexp.compose import compose_tree
 from wanexp.names import nearest
 from wanexp.options import options_from, protocol_from
 from wanexp.record import StudyPaths, studies_in
-from wanexp.show import show_arms, show_front, show_verdicts
+from wanexp.show import show_arms, show_found, show_front, show_verdicts
 from wanexp.strict import ConfigError
 
 if TYPE_CHECKING:
@@ -88,13 +88,23 @@ def compared(table: StudyTable, metric: str | None = None) -> Overview | None:
 
 def show_study(console: Console, table: StudyTable, found: Overview | None) -> None:
     """The table of arms, then where there is something to compare verdicts, front and order."""
-    show_arms(console, arm_table(table), table.metrics)
+    arms = arm_table(table)
+    searched = bool(table.study.get("search"))
+    if searched and found is not None:  # of many arms only those that may be worth their price
+        worth = {arm.arm for arm in found.front if arm.front_calls or arm.front_seconds}
+        arms = arms.loc[[arm for arm in arms.index if arm in (found.comparison.baseline, *worth)]]
+    show_arms(console, arms, table.metrics)
     for metric, count in undefined_counts(table).items():
         what = f"{metric} is undefined for {count} of the videos (the records say why)"
         console.print(f"[dim]{what}[/dim]")
     for sentence in table.damaged:
         console.print(f"[red]failed[/red] {sentence}", highlight=False)
     console.print("[dim]medians over cases and seeds[/dim]")
-    if found is not None:
+    if found is None:
+        return
+    if searched:
+        show_front(console, found)
+        show_found(console, found)
+    else:
         show_verdicts(console, found.comparison)
         show_front(console, found)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from wanexp.commands import study_summary
 from wanexp.rounds import ask, study_rounds
 from wanexp.runner import link_videos, open_study, to_run
+from wanexp.strict import ConfigError
 from wanexp.study import distinct, later_arms
 from wanexp.tracking import tracking_from
 
@@ -34,6 +35,8 @@ def drive(sweep: Sweep, launch: Launch) -> None:
         SystemExit: With 1 where trials failed, each of them named again; with 130 after Ctrl-C.
     """
     asked = ask(sweep)
+    if asked.search is not None:
+        raise ConfigError(f"{sweep.name}: a search runs with 'wanexp sweep {sweep.name}'")
     later_arms(asked.sweep, asked.trials)  # what cannot be combined is refused before anything runs
     study = open_study(asked.sweep, asked.trials, asked.options, confirms=asked.confirms)
     trials, failures = list(asked.trials), []

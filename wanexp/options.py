@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -116,6 +116,58 @@ class Protocol:
                 )
 
 
+COSTS = ("model_calls", "seconds")
+"""Of sampling one video alone; what a search may want less of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """How a search chooses its arms.
+
+    Attributes:
+        arms: In all, those of earlier runs counted.
+        seed: Of what it draws; which cases and seeds it makes videos of is the protocol's.
+        objectives: Metrics and costs that are wanted at once; empty is the primary metric and
+            ``model_calls``.
+        startup: Arms that are drawn at random before it learns from any.
+        prune_after: An arm that is worse than the baseline by more than the margin in each of so
+            many first cases is given up; 0 gives up none.
+    """
+
+    arms: int
+    seed: int = 0
+    objectives: tuple[str, ...] = ()
+    startup: int = 8
+    prune_after: int = 2
+
+    def __post_init__(self) -> None:
+        for key, least in (("arms", 1), ("seed", 0), ("startup", 1), ("prune_after", 0)):
+            if getattr(self, key) < least:
+                raise ConfigError(f"search.{key}: expected at least {least}, got {vars(self)[key]}")
+
+    @property
+    def quality(self) -> str | None:
+        """The first objective that is no cost."""
+        return next((name for name in self.objectives if name not in COSTS), None)
+
+
+def search_from(tree: Mapping[str, object], protocol: Protocol) -> Search | None:
+    """A sweep's search; None where it has none.
+
+    Raises:
+        ConfigError: For an unknown key or objective, with the nearest one.
+    """
+    if not tree:
+        return None
+    search = build(Search, tree, "search")
+    for name in search.objectives:
+        if name not in COSTS:
+            _check_metric("search.objectives", name, COSTS)
+    if search.objectives:
+        return search
+    return replace(search, objectives=(protocol.primary, "model_calls"))
+
+
 TRIAL_KEYS = ("model", "recipe", "case", "memory", "seed", "study", "arm")
 OTHER_KEYS = ("protocol", "tracking")
 
@@ -147,12 +199,13 @@ def protocol_from(tree: Mapping[str, object]) -> Protocol:
     return protocol
 
 
-def _check_metric(where: str, name: str) -> None:
+def _check_metric(where: str, name: str, beside: Sequence[str] = ()) -> None:
+    """Refuses what is no metric, or one that decides nothing; ``beside`` are other right names."""
     from wanexp.metrics import METRICS
 
     try:
-        metric = lookup("metric", METRICS, name)
+        metric = lookup("metric", {**METRICS, **dict.fromkeys(beside)}, name)
     except KeyError as error:
         raise ConfigError(f"{where}: {error.args[0]}") from None
-    if metric.literature:
+    if metric is not None and metric.literature:
         raise ConfigError(f"{where}: {name} is there to compare with papers; it decides nothing")

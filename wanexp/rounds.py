@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from wanexp.compose import Sweep, combine, names_of, with_arm
 from wanexp.names import lookup
-from wanexp.options import Options, Protocol, options_from, protocol_from
+from wanexp.options import Options, Protocol, Search, options_from, protocol_from, search_from
 from wanexp.record import StudyPaths
 from wanexp.runner import join_study, leave_study, study_file
 from wanexp.strict import ConfigError
-from wanexp.study import PlannedTrial, plan_trials, study_tree
+from wanexp.study import PlannedTrial, arm_alone, check_space, plan_trials, study_tree
 
 if TYPE_CHECKING:
     from analysis.comparison import Comparison
@@ -45,6 +45,8 @@ class Asked:
 
     Attributes:
         protocol: The one that decides: the study's own while its winner is being confirmed.
+        search: Where the sweep makes arms of its own, and ``dearest`` the model calls that one of
+            them may take at most.
     """
 
     sweep: Sweep
@@ -52,6 +54,8 @@ class Asked:
     protocol: Protocol
     trials: list[PlannedTrial]
     confirms: bool
+    search: Search | None = None
+    dearest: int = 0
 
 
 def ask(sweep: Sweep) -> Asked:
@@ -69,12 +73,15 @@ def ask(sweep: Sweep) -> Asked:
     confirms = protocol.confirm
     if confirms:
         sweep, protocol = confirming(sweep, StudyPaths(options.folder / sweep.name))
+    search = None if confirms else search_from(sweep.search, protocol)
     return Asked(
         sweep=sweep,
         options=options,
         protocol=protocol,
         trials=plan_trials(sweep),
         confirms=confirms,
+        search=search,
+        dearest=check_space(sweep) if search else 0,
     )
 
 
@@ -186,6 +193,11 @@ def confirming(sweep: Sweep, study: StudyPaths) -> tuple[Sweep, Protocol]:
     made = {later.arm: later.combines for later in found.later if later.combines}
     if found.winner in made:
         sweep = with_arm(sweep, found.winner, combine(sweep.arms, made[found.winner]))
+    if sweep.search and found.winner not in sweep.arms:
+        own = _overrides(before, found.winner)
+        alone, _ = arm_alone(sweep, found.winner, own)
+        points = (*sweep.points, *alone.points)
+        sweep = replace(sweep, arms={**sweep.arms, found.winner: own}, points=points)
     arms = {arm: sweep.arms[arm] for arm in sweep.arms if arm in (found.baseline, found.winner)}
     points = tuple(point for point in sweep.points if point.arm in arms)
     alone = replace(sweep, arms=arms, points=points, later={})
@@ -204,6 +216,13 @@ def confirming(sweep: Sweep, study: StudyPaths) -> tuple[Sweep, Protocol]:
             " give others (seed=100,101)"
         )
     return alone, protocol
+
+
+def _overrides(study: Mapping[str, object], arm: str) -> tuple[str, ...]:
+    """What makes an arm, from the study's file."""
+    arms = study.get("arms")
+    own = arms.get(arm) if isinstance(arms, Mapping) else None
+    return tuple(map(str, own["overrides"])) if isinstance(own, Mapping) else ()
 
 
 def _recipes(study: Mapping[str, object], arms: Iterable[str]) -> list[object]:

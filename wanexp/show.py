@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from wanexp.cache import Held, by_model, last_used
-from wanexp.compose import names_of
+from wanexp.compose import Sweep, names_of, space_words
 from wanexp.metrics import METRICS
+from wanexp.options import Search
 from wanexp.plan import Plan, PlannedStage
 from wanexp.study import LaterArm, PlannedTrial
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 ARROWS = {"lower": "↓", "higher": "↑", "one": "→ 1"}
 SHORT_UNITS = {"ratio": "", "% of the smaller side per second": "% of side/s"}
 FEW_ARMS = 6
+LONG_NAME = 28
+"""Characters of an arm's name that stand on one line."""
+
 SELDOM = 0.05
 """An arm that is on the front in fewer redrawn sets of cases is not worth a line among many."""
 
@@ -105,6 +109,19 @@ def show_costs(
             console.print(f"[yellow]note[/yellow] {', '.join(arms)}: {warning}", highlight=False)
 
 
+def show_space(console: Console, sweep: Sweep, search: Search, dearest: int) -> None:
+    """What a search chooses among, and what it takes at most."""
+    videos = search.arms * len(sweep.cases) * len(sweep.seeds)
+    console.print(
+        f"a search: [bold]{search.arms}[/bold] arms beside the baseline, for"
+        f" {' and '.join(search.objectives)}; at most {videos} trials and"
+        f" {videos * dearest:,} model calls more",
+        highlight=False,
+    )
+    for line in space_words(sweep.space):
+        console.print(f"  [dim]{line}[/dim]", highlight=False)
+
+
 def _by_warning(warnings: Sequence[str]) -> dict[str, list[str]]:
     """A warning once, with the arms that it is about."""
     found: dict[str, list[str]] = {}
@@ -122,7 +139,7 @@ def show_readings(console: Console, denoise: Sequence[Plan], noise: Sequence[Pla
     )
     table = Table(box=None, header_style="dim", pad_edge=False)
     for head in ("asked", "read as a share of steps", "read as noise (the demo runs this)"):
-        table.add_column(head, justify="left" if head == "asked" else "right")
+        table.add_column(_folded(head), justify="left" if head == "asked" else "right")
     for one, other in zip(denoise, noise, strict=True):
         asked = one.stages[-1].denoise
         table.add_row(
@@ -259,6 +276,21 @@ def show_front(console: Console, found: Overview) -> None:
         console.print(sentence, highlight=False)
 
 
+def show_found(console: Console, found: Overview) -> None:
+    """What a search found, in sentences, and what they are worth."""
+    from analysis.sentences import arm_sentence
+
+    front = {arm.arm for arm in found.front if arm.front_calls or arm.front_seconds}
+    comparison = found.comparison
+    for arm in (arm for arm in comparison.arms if arm.arm in front):
+        console.print(arm_sentence(comparison, arm), highlight=False)
+    console.print(
+        f"The best of {len(comparison.arms)} arms, sought on these very videos, look better than"
+        " they are: try the winner again on others with protocol=confirm.",
+        highlight=False,
+    )
+
+
 def _may_be_worth_it(arm: ParetoArm) -> bool:
     shares = max(arm.share_calls, arm.share_seconds)
     return arm.front_calls or arm.front_seconds or shares >= SELDOM
@@ -283,10 +315,22 @@ def _print_table(
 ) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for number, head in enumerate(heads):
-        table.add_column(head, justify="left" if number < left else "right", no_wrap=number == 0)
-    for row in rows:
-        table.add_row(*row)
+        table.add_column(
+            _folded(head), justify="left" if number < left else "right", no_wrap=number == 0
+        )
+    for name, *cells in rows:
+        table.add_row(_folded(name), *cells)
     console.print(table)
+
+
+def _folded(name: str) -> str:
+    """A long name of several settings on lines of its own, so that the numbers have room."""
+    lines = [""]
+    for part in name.split(","):
+        if lines[-1] and len(lines[-1]) + len(part) >= LONG_NAME:
+            lines.append("")
+        lines[-1] += ("," if lines[-1] else "") + part
+    return ",\n".join(lines)
 
 
 def _videos(done: int, asked: int) -> str:

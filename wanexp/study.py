@@ -6,7 +6,15 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from wanexp.compose import Combination, Point, Sweep, arm_points, names_of, possible
+from wanexp.compose import (
+    Combination,
+    Point,
+    Sweep,
+    arm_points,
+    names_of,
+    possible,
+    space_words,
+)
 from wanexp.config import (
     BITS,
     Trial,
@@ -96,6 +104,43 @@ def plan_trials(sweep: Sweep) -> list[PlannedTrial]:
             )
         )
     return trials
+
+
+def arm_alone(sweep: Sweep, arm: str, overrides: Sequence[str]) -> tuple[Sweep, list[PlannedTrial]]:
+    """The sweep of one more arm and nothing else, and its trials at every case and seed.
+
+    Raises:
+        ConfigError: It cannot run.
+    """
+    points = arm_points(sweep, arm, overrides)
+    alone = replace(sweep, arms={arm: tuple(overrides)}, points=points)
+    try:
+        return alone, plan_trials(alone)
+    except ConfigError as error:
+        raise ConfigError(f"arm {arm}: {error}") from None
+
+
+def check_space(sweep: Sweep) -> int:
+    """Plans every value that a search may choose; returns the model calls of the dearest arm.
+
+    Each value is planned with the baseline's others, then the dearest of them all together.
+
+    Raises:
+        ConfigError: A value that cannot run.
+    """
+    first = (sweep.points[0].case, sweep.points[0].seed)
+    one = replace(sweep, points=tuple(p for p in sweep.points if (p.case, p.seed) == first))
+    dearest, most = [], 0
+    for axis in sweep.space.values():
+        costs = {}
+        for text in axis.ends():
+            costs[text] = arm_alone(one, text, [text])[1][0].plan.model_calls
+        dearest.append(max(costs, key=lambda text: costs[text]))
+        most = max(most, *costs.values())
+    try:
+        return arm_alone(one, "the dearest", dearest)[1][0].plan.model_calls
+    except ConfigError:  # values that do not go together are found out when they are tried
+        return most
 
 
 def distinct(trials: Sequence[PlannedTrial]) -> list[PlannedTrial]:
@@ -215,6 +260,7 @@ def plan_summary(
         "seeds": len(sweep.seeds),
         "arms": arms,
         "warnings": list(warnings),
+        **({"search": {**sweep.search, "space": space_words(sweep.space)}} if sweep.search else {}),
     }
 
 
@@ -276,6 +322,7 @@ def study_tree(
         "schema": 1,
         "name": sweep.name,
         "header": dict(sweep.header),
+        **({"search": dict(sweep.search)} if sweep.search else {}),
         "protocol": protocol,
         "earlier_protocols": earlier,
         "arms": {**early, **arms, **late},

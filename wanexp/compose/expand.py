@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import cast
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
+from wanexp.compose.cells import Cell, make_cells, split_space
 from wanexp.compose.combine import Combination, check_combined, split_arms
 from wanexp.compose.condition import cell_lookup, holds, parse_condition
-from wanexp.compose.folders import available, find
+from wanexp.compose.header import header_of
+from wanexp.compose.space import Axis
 from wanexp.compose.tree import (
     compose_checked,
     compose_on,
@@ -24,8 +24,6 @@ from wanexp.compose.tree import (
 )
 from wanexp.names import nearest
 from wanexp.strict import ConfigError
-
-HEADER = re.compile(r"#\s*(Question|Expectation|Budget):\s*(.*)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +53,10 @@ class Sweep:
         options: The rest of the configuration, the same for every point.
         later: Arm that is decided once others are judged → those that it may combine.
         made: Arm that was decided → those that it combines.
+        search: The settings of a search, which makes arms of its own beside the baseline; else
+            empty.
+        space: What it may choose among.
+        drop: Conditions of arms that it leaves out.
         base: The overrides that every point has in common.
         whole: What groups compose to, kept for arms that are made later.
     """
@@ -68,14 +70,20 @@ class Sweep:
     options: Mapping[str, object]
     later: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     made: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    search: Mapping[str, object] = field(default_factory=dict)
+    space: Mapping[str, Axis] = field(default_factory=dict)
+    drop: tuple[str, ...] = ()
     base: tuple[str, ...] = ()
     whole: dict[tuple[str, ...], DictConfig] = field(
         default_factory=dict, compare=False, repr=False
     )
 
 
-TRIAL = ("model", "recipe", "case", "memory", "seed")
-"""What decides a trial, and so all that can be an axis."""
+KEYS = ("params", "arms", "drop", "search")
+"""What a sweep's file may say under ``hydra.sweeper``."""
+
+BASELINE = "baseline"
+"""The arm that a search compares what it finds with: the sweep's own recipe."""
 
 
 def expand_sweep(name: str, overrides: Sequence[str] = ()) -> Sweep:
@@ -89,7 +97,7 @@ def expand_sweep(name: str, overrides: Sequence[str] = ()) -> Sweep:
         ConfigError: Unknown sweep, key or group member, a value that Hydra cannot read, an axis
             without values, or an override that would change nothing.
     """
-    header = _header(name)
+    header = header_of(name)
     with hydra_session():
         given = last_words(overrides)
         for override in parse_overrides(given):
@@ -113,7 +121,7 @@ def expand_arguments(arguments: Sequence[str]) -> Sweep:
         own = [t for t, o in zip(given, parse_overrides(given), strict=True) if _asks(o.input_line)]
         asked = [f"+sweeps={keys['sweeps']}"] if "sweeps" in keys else []
         study = keys.get("study") or keys.get("sweeps")
-        header = _header(keys["sweeps"]) if asked else {}
+        header = header_of(keys["sweeps"]) if asked else {}
         return _expand(study, header, asked, own)
 
 
@@ -134,13 +142,22 @@ def _expand(
         raise ConfigError(f"sweeps/{name}.yaml: its first line must be '# @package _global_'")
     sweeper = composed.hydra.sweeper
     for key in sweeper:
-        if key not in ("_target_", "params", "arms", "drop", "drive"):
-            hint = nearest(str(key), ["params", "arms", "drop"])
-            raise ConfigError(f"sweeps/{name}.yaml: hydra.sweeper has no {key!r}{hint}")
+        if key not in (*KEYS, "_target_", "drive"):
+            raise ConfigError(
+                f"sweeps/{name}.yaml: hydra.sweeper has no {key!r}{nearest(str(key), KEYS)}"
+            )
     given, later = split_arms(sweeper.get("arms") or {})
-    cells = make_cells(sweeper.get("params") or {}, given, overrides, options)
+    params, search = sweeper.get("params") or {}, _search(sweeper.get("search"))
+    space: dict[str, Axis] = {}
+    drop = _conditions(sweeper.get("drop"))
+    if search:
+        space, params, overrides = split_space(params, overrides)
+        options = _searched(options, [*given, *later], space)
+        given = {BASELINE: []}
+    cells = make_cells(params, given, overrides, options)
     whole: dict[tuple[str, ...], DictConfig] = {}
-    points = _kept(sweeper.get("drop"), _points(base, cells, options, whole))
+    points = _points(base, cells, options, whole)
+    points = points if search else _kept(drop, points)
     arms = {point.arm: point.overrides for point in points}
     if later:
         check_combined(later, arms, list(given), _baseline(options, arms))
@@ -153,6 +170,9 @@ def _expand(
         points=points,
         options=options,
         later=later,
+        search=search,
+        space=space,
+        drop=drop,
         base=tuple(base),
         whole=whole,
     )
@@ -214,17 +234,50 @@ def _points(
     )
 
 
-def _kept(drop: object, points: tuple[Point, ...]) -> tuple[Point, ...]:
-    """The points of which no condition of ``drop`` is true."""
-    if drop is None:
-        return points
-    if isinstance(drop, str) or not isinstance(drop, Sequence):
+def _conditions(drop: object) -> tuple[str, ...]:
+    if drop is not None and (isinstance(drop, str) or not isinstance(drop, Sequence)):
         raise ConfigError(f"hydra.sweeper.drop: expected a list of conditions, got {drop!r}")
-    conditions = [parse_condition(str(text)) for text in drop]
+    return tuple(map(str, drop or ()))
+
+
+def _kept(drop: Sequence[str], points: tuple[Point, ...]) -> tuple[Point, ...]:
+    """The points of which no condition of ``drop`` is true."""
+    conditions = [parse_condition(text) for text in drop]
     kept = tuple(point for point in points if not any(holds(c, _names(point)) for c in conditions))
     if not kept:
-        raise ConfigError(f"hydra.sweeper.drop: nothing is left after {', '.join(map(str, drop))}")
+        raise ConfigError(f"hydra.sweeper.drop: nothing is left after {', '.join(drop)}")
     return kept
+
+
+def is_dropped(sweep: Sweep, point: Point) -> bool:
+    """Whether one of the sweep's conditions leaves the point out."""
+    return any(holds(parse_condition(text), _names(point)) for text in sweep.drop)
+
+
+def _search(given: object) -> dict[str, object]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not given:
+        raise ConfigError(
+            f"hydra.sweeper.search: expected a mapping as {{arms: 40}}, got {given!r}"
+        )
+    return {str(key): list(v) if isinstance(v, ListConfig) else v for key, v in given.items()}
+
+
+def _searched(
+    options: Mapping[str, object], arms: Sequence[str], space: Mapping[str, Axis]
+) -> dict[str, object]:
+    """The options of a search, whose baseline has no other name than its own."""
+    if arms:
+        raise ConfigError(
+            f"hydra.sweeper.search: makes its arms itself beside the baseline, so {arms[0]!r}"
+            " cannot be one as well"
+        )
+    if not space:
+        raise ConfigError("hydra.sweeper.search: params has nothing to choose among")
+    protocol = options.get("protocol")
+    own = protocol if isinstance(protocol, Mapping) else {}
+    return {**options, "protocol": {**own, "baseline": BASELINE}}
 
 
 def _names(point: Point) -> Callable[[str], object]:
@@ -238,167 +291,6 @@ def _baseline(options: Mapping[str, object], arms: Mapping[str, object]) -> str:
     protocol = options.get("protocol")
     named = protocol.get("baseline") if isinstance(protocol, Mapping) else None
     return str(named) if named is not None else next(iter(arms))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One point before composing: the overrides that make its arm, its case and its seed.
-
-    ``place`` has the overrides that make case and seed, where these are axes.
-    """
-
-    arm: str
-    overrides: tuple[str, ...]
-    case: str
-    seed: int
-    place: tuple[str, ...]
-
-
-def make_cells(
-    params: Mapping[str, object],
-    arms: Mapping[str, object],
-    overrides: Sequence[str],
-    options: Mapping[str, object],
-) -> list[Cell]:
-    """Grid × arms × cases × seeds, inside a Hydra session.
-
-    ``params`` and ``arms`` are the sweeper's; ``overrides`` the user's, which replace axes;
-    ``options`` the composed tree, whose case and seed hold where no axis names them.
-    """
-    axes = _axes(params, overrides)
-    _check_arms(arms, axes, overrides)
-    cases, seeds = axes.pop("case", None), axes.pop("seed", None)
-    own = options.get("case")
-    own_case = str(own["name"]) if isinstance(own, Mapping) and "name" in own else "case"
-    own_seed = str(options.get("seed"))
-    return [
-        Cell(
-            arm=arm,
-            overrides=texts,
-            case=_value(case),
-            seed=seed,
-            place=(*([case] if cases else []), *([f"seed={seed}"] if seeds else [])),
-        )
-        for case in cases or [f"case={own_case}"]
-        for seed in _seeds(seeds or [f"seed={own_seed}"])
-        for arm, texts in _arms(arms or {"": []}, axes).items()
-    ]
-
-
-def _header(name: str) -> dict[str, str]:
-    """The sentences after ``# Question:`` and its siblings, continuation lines included."""
-    path = find("sweeps", name)
-    if path is None:
-        names = available("sweeps")
-        raise ConfigError(f"no sweep {name!r}{nearest(name, names)} (have: {', '.join(names)})")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: expected text in UTF-8 ({error.reason})") from None
-    found: dict[str, str] = {}
-    current = None
-    for line in text.splitlines():
-        if match := HEADER.match(line):
-            current = match[1]
-            found[current] = match[2].strip()
-        elif current and line.startswith("#") and line.strip("# "):
-            found[current] += " " + line.strip("# ")
-        else:
-            current = None
-    return found
-
-
-def _axes(params: Mapping[str, object], overrides: Sequence[str]) -> dict[str, list[str]]:
-    """Axis → an override for each of its values; what the user gave replaces the sweep's."""
-    fixed, swept = split_overrides(overrides)
-    held = {override.key_or_group for override in parse_overrides(fixed)}
-    texts = {key: _axis_text(key, value) for key, value in params.items() if key not in held}
-    texts |= {o.key_or_group: t for t, o in zip(swept, parse_overrides(swept), strict=True)}
-    axes = {}
-    for key, override in zip(texts, parse_overrides(list(texts.values())), strict=True):
-        root = re.split(r"[./@]", key.lstrip("/"))[0]
-        if root not in TRIAL:
-            raise ConfigError(
-                f"{key}: an axis belongs to one of {', '.join(TRIAL)}{nearest(root, TRIAL)}"
-            )
-        if override.is_sweep_override() and not override.is_discrete_sweep():
-            raise ConfigError(f"{key}: an interval has no list of values; use choice or range")
-        many = override.is_sweep_override()
-        values = override.sweep_string_iterator() if many else [override.get_value_element_as_str()]
-        name = override.get_key_element()
-        axes[key] = list(dict.fromkeys(f"{name}={value}" for value in values))
-        if not axes[key]:
-            names = ", ".join(available(f"conf/{key}")) or "none"
-            raise ConfigError(f"{texts[key]}: no value at all (have: {names})")
-    return axes
-
-
-def _axis_text(key: str, value: object) -> str:
-    if isinstance(value, Mapping | Sequence) and not isinstance(value, str):
-        raise ConfigError(
-            f"hydra.sweeper.params.{key}: expected the values with commas between them as one text"
-            f' ("0.4,0.5"), got {value}'
-        )
-    return f"{key}={'null' if value is None else value}"
-
-
-def _value(text: str) -> str:
-    return text.split("=", 1)[1]
-
-
-def _check_arms(
-    arms: Mapping[str, object], axes: Mapping[str, list[str]], overrides: Sequence[str]
-) -> None:
-    """Arms that set what an axis or every trial sets would not mean what they say."""
-    fixed, _ = split_overrides(overrides)
-    every = {o.key_or_group: text for text, o in zip(fixed, parse_overrides(fixed), strict=True)}
-    for name, own in arms.items():
-        if not isinstance(own, Sequence) or isinstance(own, str):
-            raise ConfigError(f"arms.{name}: expected a list of overrides, got {own!r}")
-        keys = set()
-        for override in parse_overrides([str(text) for text in own]):
-            key = override.key_or_group
-            keys.add(key)
-            if override.is_sweep_override():
-                raise ConfigError(
-                    f"arms.{name}: {override.input_line} has several values; an arm has one of"
-                    " each, the grid (params) has axes"
-                )
-            if key in ("case", "seed"):
-                raise ConfigError(f"arms.{name}: {key} is the whole sweep's, not one arm's")
-            if key in axes:
-                raise ConfigError(f"{key}: arm {name} sets it, so it cannot be an axis as well")
-        every = {key: text for key, text in every.items() if key in keys}
-    if arms and every:
-        raise ConfigError(
-            f"{next(iter(every.values()))}: every arm sets it itself, so this would change nothing"
-        )
-
-
-def _arms(named: Mapping[str, object], axes: Mapping[str, list[str]]) -> dict[str, tuple[str, ...]]:
-    """Named arms × grid values → arm name → the overrides that make it."""
-    arms: dict[str, tuple[str, ...]] = {}
-    for name, own in named.items():
-        for cell in itertools.product(*axes.values()):
-            label = ",".join([name] * bool(name) + [_short(text) for text in cell])
-            arms[label or "default"] = (*map(str, cast("Sequence[object]", own)), *cell)
-    return arms
-
-
-def _short(text: str) -> str:
-    """``recipe.stages.refine.denoise=0.4`` → ``refine.denoise=0.4``; a recipe is its name."""
-    text = text.lstrip("+")
-    for prefix in ("recipe.stages.", "recipe.", "recipe="):
-        text = text.removeprefix(prefix)
-    return text
-
-
-def _seeds(texts: Sequence[str]) -> list[int]:
-    try:
-        return list(dict.fromkeys(int(_value(text)) for text in texts))
-    except ValueError:
-        given = ", ".join(map(_value, texts))
-        raise ConfigError(f"seed: expected whole numbers, got {given}") from None
 
 
 def _trees(

@@ -36,9 +36,10 @@ class StudySweeper(Sweeper):
         params: Mapping[str, object],
         arms: Mapping[str, object],
         drop: Sequence[str],
+        search: Mapping[str, object] | None,
         drive: str,
     ) -> None:
-        del params, arms, drop  # expand_arguments reads them where it composes
+        del params, arms, drop, search  # expand_arguments reads them where it composes
         self.drive = drive
         self.launcher: Launcher | None = None
         self.config: DictConfig | None = None
