@@ -4,7 +4,10 @@
     cd /path/to/ComfyUI && python main.py --cpu --port 8199
     WANEXP_COMFYUI_URL=http://127.0.0.1:8199 pytest tests/presets/test_comfyui_live.py
 
-The first line puts the two small experts of ``tests/golden/e2e``, under Wan's own names, into the
+    python tests/presets/comfyui_rig.py --facts http://127.0.0.1:8199
+
+The last line writes down what the server says of its nodes, for the tests that run without one.
+The first puts the two small experts of ``tests/golden/e2e``, under Wan's own names, into the
 folders of models, with a small LoRA, and a node with their conditions beside ComfyUI's own.
 """
 
@@ -159,5 +162,40 @@ class Server:
         return load(self.get(f"/view?{urllib.parse.urlencode(file)}"))["latent_tensor"]
 
 
+NODES = """
+    UNETLoader CLIPLoader VAELoader LoadImage CLIPTextEncode WanImageToVideo ModelSamplingSD3
+    Wan22ImageToVideoLatent LoraLoaderModelOnly KSampler KSamplerAdvanced SamplerCustom
+    SamplerCustomAdvanced CFGGuider RandomNoise DisableNoise KSamplerSelect BasicScheduler
+    KarrasScheduler ExponentialScheduler SplitSigmas SetFirstSigma ManualSigmas VAEDecode
+    VAEDecodeTiled CreateVideo SaveVideo
+"""
+FILE_INPUTS = ("unet_name", "clip_name", "vae_name", "lora_name", "image")
+
+
+def write_facts(url: str) -> None:
+    """``comfyui_nodes.json``: node → its inputs (type, choices, limits) and outputs."""
+    server = Server(url)
+    said = server.nodes()
+    facts = {name: {"outputs": said[name]["output"], "inputs": {}} for name in NODES.split()}
+    for name, fact in facts.items():
+        for group in ("required", "optional"):
+            for key, told in said[name]["input"].get(group, {}).items():
+                kind, more = told[0], told[1] if len(told) > 1 else {}
+                choices = kind if isinstance(kind, list) else more.get("options")
+                fact["inputs"][key] = {
+                    "required": group == "required",
+                    "type": "COMBO" if choices is not None else kind,
+                    **({"options": choices} if choices and key not in FILE_INPUTS else {}),
+                    **{limit: more[limit] for limit in ("min", "max") if limit in more},
+                }
+    version = json.loads(server.get("/system_stats"))["system"]["comfyui_version"]
+    lines = [f"  {json.dumps(name)}: {json.dumps(fact)}" for name, fact in facts.items()]
+    text = f'{{"comfyui": "{version}", "nodes": {{\n' + ",\n".join(lines) + "\n}}\n"
+    (GOLDEN.parent / "comfyui_nodes.json").write_text(text)
+
+
 if __name__ == "__main__":
-    install(Path(sys.argv[1]))
+    if sys.argv[1] == "--facts":
+        write_facts(sys.argv[2])
+    else:
+        install(Path(sys.argv[1]))
