@@ -24,6 +24,7 @@ ONLY_IN = {
         "wanexp/progress.py",
         "wanexp/commands.py",
         "wanexp/compare.py",
+        "wanexp/diagnose.py",
         "wanexp/doctor.py",
         "wanexp/scoring.py",
     ),
@@ -80,6 +81,7 @@ ROOMS = (
     ("search",),
     ("report",),
     ("commands", "doctor", "scoring", "validation"),
+    ("diagnose",),
     ("cli", "multirun"),
 )
 LONGEST = 450

@@ -101,6 +101,13 @@ def _add_reading(verbs: Verbs) -> None:
     report.add_argument("--json", action="store_true", help="one JSON object on stdout")
     report.set_defaults(verb=_report)
 
+    diagnose = verbs.add_parser("diagnose", help="what went wrong between stages, and the fix")
+    diagnose.add_argument("target", metavar="STUDY|DIGEST", help="a study, or one of its trials")
+    _add_overrides(diagnose)
+    diagnose.add_argument("--run", action="store_true", help="run each fix beside what it mends")
+    diagnose.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    diagnose.set_defaults(verb=_diagnose)
+
     sync = verbs.add_parser("sync", help="mirror the records on disk into MLflow again")
     sync.add_argument("names", nargs="*", metavar="STUDY", help="all where none is given")
     sync.set_defaults(verb=_sync, overrides=[])
@@ -202,6 +209,14 @@ def _report(options: argparse.Namespace) -> int:
         single_file=options.single_file,
         show=options.open,
         as_json=options.json,
+    )
+
+
+def _diagnose(options: argparse.Namespace) -> int:
+    from wanexp.diagnose import diagnose_command
+
+    return diagnose_command(
+        options.target, options.overrides, run=options.run, as_json=options.json
     )
 
 

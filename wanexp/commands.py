@@ -81,7 +81,7 @@ def sweep_command(name: str, overrides: Sequence[str], *, limit: int | None, as_
     console = Console(stderr=as_json)
     study = open_study(asked.sweep, asked.trials, asked.options, confirms=asked.confirms)
     later_arms(asked.sweep, asked.trials)  # what cannot be combined is refused before anything runs
-    run = _Run(console=console, study=study, asked=asked, tracking=tracking)
+    run = SweepRun(console=console, study=study, asked=asked, tracking=tracking)
     try:
         run.rounds(limit)
     finally:  # also after Ctrl-C
@@ -190,7 +190,7 @@ def _cell(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-class _Run:
+class SweepRun:
     """One run of a sweep: round after round, each trial mirrored as it ends."""
 
     def __init__(
