@@ -34,6 +34,7 @@ from wanexp.tracking import (
     is_server,
     probe,
     rows,
+    sentence,
     store_uri,
     ui,
     views,
@@ -106,6 +107,10 @@ class Tracker:
             counts.problems.append(self.problem)
         return counts
 
+    def tell(self, work: Callable[[MlflowClient, str], object]) -> bool:
+        """Do one thing more, given the client and the experiment's id; False where that failed."""
+        return self._attempt(lambda client: work(client, self._open(client)))
+
     def _open(self, client: MlflowClient) -> str:
         if self.experiment is None:
             self.experiment = _open_experiment(client, self.tracking, self.study)
@@ -153,8 +158,8 @@ class Tracker:
             work(_connect(self.tracking, self.study.root.parent))
         except Exception as error:
             if self.problem is None:
-                log.warning("%s; run `wanexp sync` once it works again", _sentence(error))
-            self.problem = _sentence(error)
+                log.warning("%s; run `wanexp sync` once it works again", sentence(error))
+            self.problem = sentence(error)
             self._resume = time.monotonic() + PAUSE
             return False
         self.problem = None
@@ -254,7 +259,7 @@ def _in_a_sentence() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise TrackingError(_sentence(error)) from None
+        raise TrackingError(sentence(error)) from None
 
 
 def _connect(tracking: Tracking, studies: Path) -> MlflowClient:
@@ -270,13 +275,6 @@ def _connect(tracking: Tracking, studies: Path) -> MlflowClient:
     for name in ("mlflow", "alembic"):  # which the import has just set to chat
         logging.getLogger(name).setLevel(logging.ERROR)
     return MlflowClient(tracking_uri=uri)
-
-
-def _sentence(error: Exception) -> str:
-    if isinstance(error, TrackingError):
-        return str(error)
-    lines = str(error).splitlines() or [type(error).__name__]
-    return f"MLflow failed: {lines[0][:300]}"
 
 
 def _open_experiment(client: MlflowClient, tracking: Tracking, study: StudyPaths) -> str:

@@ -123,3 +123,11 @@ def probe(uri: str) -> None:
         socket.create_connection((host, port), timeout=PROBE).close()
     except OSError as error:
         raise TrackingError(f"no MLflow server answers at {uri} ({error})") from None
+
+
+def sentence(error: Exception) -> str:
+    """What an error of MLflow's says, on one line."""
+    if isinstance(error, TrackingError):
+        return str(error)
+    lines = str(error).splitlines() or [type(error).__name__]
+    return f"MLflow failed: {lines[0][:300]}"
