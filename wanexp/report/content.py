@@ -96,12 +96,14 @@ def _trial(
 ) -> dict[str, object]:
     row: dict[str, object] = {key: asked[key] for key in ("arm", "case", "seed", "digest")}
     row |= {key: bool(asked.get(key)) for key in ("held_out", "confirms")}
+    paths = study.trial(str(asked["digest"]))
     if record is None:
-        return {**row, "state": "missing"}
-    paths = study.trial(record.digest)
+        gone = "its record cannot be read" if paths.record.exists() else None
+        return {**row, "state": "missing", "gone": gone}
     recipe = _mapping(record.trial.get("recipe"))
     name = f"{asked['arm']}--{asked['case']}--seed{asked['seed']}"
-    video = media.add(paths, record, paths.video, name)
+    done = record.state == "completed"
+    video = media.add(paths, record, paths.video, name) if done else None
     row |= {
         "state": record.state,
         "frames": recipe.get("frames"),
@@ -116,7 +118,7 @@ def _trial(
         "series": {name: _series(own) for name, own in record.series.items()},
         "stages": [_stage(stage, record, paths, media, name) for stage in record.stages],
     }
-    if record.state == "completed" and video is None:
+    if done and video is None:
         row["gone"] = f"{paths.video.name} is no longer in {paths.root.name}"
     if record.error:
         row["error"] = dict(record.error)
@@ -162,9 +164,7 @@ def _series(values: Sequence[float | None]) -> list[float | None]:
     return [None if value is None else short(value) for value in values]
 
 
-def _arm(
-    name: str, study: Mapping[str, object], record: TrialRecord | None
-) -> dict[str, object]:
+def _arm(name: str, study: Mapping[str, object], record: TrialRecord | None) -> dict[str, object]:
     entry = _mapping(_mapping(study.get("arms")).get(name))
     plan = _mapping(record.plan) if record else {}
     stages = _mapping(plan.get("stages"))

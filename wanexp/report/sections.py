@@ -63,7 +63,11 @@ class Section:
             "title": self.title,
             "sentences": list(self.sentences),
             "tables": [
-                {"caption": t.caption, "columns": list(t.columns), "rows": [list(r) for r in t.rows]}
+                {
+                    "caption": t.caption,
+                    "columns": list(t.columns),
+                    "rows": [list(r) for r in t.rows],
+                }
                 for t in self.tables
             ],
             "figures": [

@@ -31,14 +31,16 @@ LEAST_RATIO = 0.005
 def verdict_tree(table: StudyTable, found: Overview | None, problem: str | None) -> object:
     """The page's head as plain values; ``problem`` says why nothing is compared."""
     progress = _progress(table)
-    if found is None:
-        arms = table.trials["arm"].nunique()
-        done = int((table.trials["state"] == "completed").sum())
-        head = "Nothing to compare yet" if not done else "One arm, so nothing to compare it with"
-        if arms > 1 and done:
-            head = "Not compared"
+    if found is None or not progress["completed"]:
         notes = [problem] if problem else []
-        return {"tone": "open", "headline": head, "facts": [], "arms": [], "notes": notes} | progress
+        head = _no_comparison(table, done=progress["completed"])
+        return {
+            "tone": "open",
+            "headline": head,
+            "facts": [],
+            "arms": [],
+            "notes": notes,
+        } | progress
     comparison = found.comparison
     chosen = _chosen(comparison)
     return {
@@ -119,7 +121,14 @@ def _point(arm: ParetoArm, effect: Effect) -> dict[str, object]:
     }
 
 
-def _progress(table: StudyTable) -> dict[str, object]:
+def _no_comparison(table: StudyTable, *, done: int) -> str:
+    if not done:
+        return "Nothing to compare yet"
+    alone = table.trials["arm"].nunique() == 1
+    return "One arm, so nothing to compare it with" if alone else "Not compared"
+
+
+def _progress(table: StudyTable) -> dict[str, int]:
     states = Counter(map(str, table.trials["state"]))
     return {
         "trials": len(table.trials),

@@ -17,7 +17,7 @@ function decode64(text) {
 /** Why a file cannot be shown; null where it can. */
 function absence(key) {
   const place = key === null || key === undefined ? null : DATA.media[key];
-  if (!place) return 'there is no video file';
+  if (!place) return 'there is no such file';
   if (place.left_out) return 'left out of this single file, which would be too large; the folder form has it';
   return null;
 }

@@ -4,6 +4,7 @@
 const MEMORY = 400e6; // bytes of decoded pictures, RGBA
 const AT_ONCE = 2;
 const PATIENCE = 8000; // ms that a player may take for one picture
+const SHORT_PATIENCE = 1000; // ms to wait for a player's word on it
 
 const store = new Map(); // key → entry
 const waiting = [];
@@ -128,9 +129,11 @@ async function seekThrough(bytes, track, size) {
     const shown = track.samples.map(sample => sample.microseconds / 1e6).sort((a, b) => a - b);
     const gap = player.duration / shown.length;
     const found = [];
-    for (const time of shown) {
+    for (const [number, time] of shown.entries()) {
+      const arrives = presents(player, number, gap);
       player.currentTime = time - shown[0] + gap / 2;
       await happens(player, 'seeked');
+      await arrives;
       found.push({ time, picture: await createImageBitmap(player, size) });
     }
     return found;
@@ -139,6 +142,19 @@ async function seekThrough(bytes, track, size) {
     player.load();
     URL.revokeObjectURL(address);
   }
+}
+
+/** That a player shows a picture: on a busy machine it says that it is there before it is seen. */
+function presents(player, number, gap) {
+  return new Promise(resolve => {
+    if (!player.requestVideoFrameCallback) { resolve(); return; }
+    const look = (_, { mediaTime }) => {
+      if (Math.round(mediaTime / gap) === number) resolve();
+      else player.requestVideoFrameCallback(look);
+    };
+    player.requestVideoFrameCallback(look);
+    setTimeout(resolve, SHORT_PATIENCE);
+  });
 }
 
 function happens(player, name) {

@@ -62,8 +62,10 @@ function emptyRow(node, row) {
 function sourceTile(row) {
   const { source } = CASE.get(row.case) || {};
   const shape = shapeOf(row.trials.find(trial => trial.width));
-  const screen = makeScreen({ feeds: [{ picture: source }], shape, label: `Source image of ${row.case}` });
-  return el('figure', { class: 'tile source' }, screen.node, el('figcaption', {}, el('b', {}, 'source')));
+  const node = source
+    ? makeScreen({ feeds: [{ picture: source }], shape, label: `Source image of ${row.case}` }).node
+    : el('div', { class: 'screen absent', style: `aspect-ratio:${shape}` }, el('p', {}, 'no trial that has run holds it'));
+  return el('figure', { class: 'tile source' }, node, el('figcaption', {}, el('b', {}, 'source')));
 }
 
 /** One trial: its video, its score and its curve; or the reason why there is none. */
@@ -88,7 +90,7 @@ function makeTile(trial) {
 }
 
 function absentWords(trial) {
-  if (trial.state === 'missing') return [el('b', {}, 'Not run yet')];
+  if (trial.state === 'missing') return trial.gone ? [el('b', {}, 'No video: '), trial.gone] : [el('b', {}, 'Not run yet')];
   if (trial.state === 'failed') return [el('b', {}, 'Failed: '), trial.error ? trial.error.message : 'no reason was recorded'];
   return [el('b', {}, 'No video: '), trial.gone || absence(trial.video)];
 }

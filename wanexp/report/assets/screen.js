@@ -103,21 +103,22 @@ function draw(screen, time) {
 }
 
 function paint(pen, kind, [first, second]) {
-  const { width, height } = pen.canvas;
-  pen.globalCompositeOperation = 'source-over';
   if (!second) return put(pen, first, 0, 1);
-  if (kind === 'difference') {
-    put(pen, first, 0, 1);
-    pen.globalCompositeOperation = 'difference';
-    put(pen, second, 0, 1);
-    // The canvas stays opaque, so that what is equal is black.
-    pen.globalCompositeOperation = 'destination-over';
-    pen.fillStyle = '#000';
-    pen.fillRect(0, 0, width, height);
-    return undefined;
-  }
+  if (kind === 'difference') return put(pen, differenceOf(first, second), 0, 1);
   put(pen, first, 0, state.split);
   return put(pen, second, state.split, 1);
+}
+
+/** The difference, pixel by pixel before anything is enlarged: enlarging twice is not exact. */
+const scratch = document.createElement('canvas');
+function differenceOf(first, second) {
+  scratch.width = first.width;
+  scratch.height = first.height;
+  const pen = scratch.getContext('2d');
+  pen.drawImage(first, 0, 0);
+  pen.globalCompositeOperation = 'difference';
+  pen.drawImage(second, 0, 0, first.width, first.height);
+  return scratch;
 }
 
 /** Draws the part of a picture that the zoom shows, between two places of the canvas (0 to 1). */

@@ -3,7 +3,7 @@
 function showTroubles() {
   const place = byId('troubles');
   const failed = DATA.trials.filter(trial => trial.state === 'failed');
-  const missing = DATA.trials.filter(trial => trial.state === 'missing');
+  const missing = DATA.trials.filter(trial => trial.state === 'missing' && !trial.gone);
   const gone = DATA.trials.filter(trial => trial.state === 'completed' && (!trial.video || absence(trial.video)));
   if (!failed.length && !missing.length && !gone.length && !DATA.damaged.length) { place.hidden = true; return; }
   const where = trial => `${trial.arm} · ${trial.case} · seed ${trial.seed}`;
