@@ -108,6 +108,8 @@ def _add_reading(verbs: Verbs) -> None:
     diagnose.add_argument("--json", action="store_true", help="one JSON object on stdout")
     diagnose.set_defaults(verb=_diagnose)
 
+    _add_presets(verbs)
+
     sync = verbs.add_parser("sync", help="mirror the records on disk into MLflow again")
     sync.add_argument("names", nargs="*", metavar="STUDY", help="all where none is given")
     sync.set_defaults(verb=_sync, overrides=[])
@@ -117,6 +119,40 @@ def _add_reading(verbs: Verbs) -> None:
     ui.add_argument("--port", type=int, default=5000)
     ui.add_argument("--host", default="127.0.0.1")
     ui.set_defaults(verb=_ui)
+
+
+def _add_presets(verbs: Verbs) -> None:
+    """What takes recipes to other programs, and back."""
+    export = verbs.add_parser("export", help="a preset for ComfyUI, diffusers, Hydra, or as YAML")
+    export.add_argument("name", nargs="?", metavar="STUDY", help="none: recipe=… model=… as given")
+    _add_overrides(export)
+    which = export.add_mutually_exclusive_group()
+    which.add_argument("--best", action="store_true", help="the winner, or else the baseline")
+    which.add_argument("--arm", metavar="NAME")
+    which.add_argument("--trial", metavar="DIGEST", help="its beginning is enough")
+    export.add_argument("--metric", metavar="NAME", help="decides what is best")
+    export.add_argument("--case", metavar="NAME", help="of an arm's trials; the first otherwise")
+    export.add_argument("--seed", type=int, help="of an arm's trials; the first otherwise")
+    export.add_argument("--model", metavar="NAME", help="the same stages for another model")
+    export.add_argument("--to", default="preset", help="preset, comfyui, diffusers or hydra")
+    export.add_argument(
+        "--file",
+        action="append",
+        metavar="WHAT=NAME",
+        help="comfyui: high, low, dense, clip, vae or image under another name",
+    )
+    export.add_argument("--out", metavar="FILE", help="- is standard output")
+    export.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    export.set_defaults(verb=_export)
+
+    import_ = verbs.add_parser("import", help="a ComfyUI workflow as a recipe to sweep around")
+    import_.add_argument("workflow", metavar="WORKFLOW.json", help="as saved, or in API format")
+    import_.add_argument("--node", metavar="ID", help="the last sampler, where there are several")
+    import_.add_argument("--expert", action="append", metavar="FILE=NAME", help="which one it is")
+    import_.add_argument("--loras", metavar="FOLDER", help="where the workflow's LoRAs are")
+    import_.add_argument("--out", metavar="FILE", help="instead of conf/recipe/; - is stdout")
+    import_.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    import_.set_defaults(verb=_import, overrides=[])
 
 
 def _add_measuring(verbs: Verbs) -> None:
@@ -218,6 +254,48 @@ def _diagnose(options: argparse.Namespace) -> int:
     return diagnose_command(
         options.target, options.overrides, run=options.run, as_json=options.json
     )
+
+
+def _export(options: argparse.Namespace) -> int:
+    from wanexp.presets.exporting import Request, export_command
+    from wanexp.presets.preset import Choice
+
+    given = [text for text in (options.name, *options.overrides) if text]
+    names = [text for text in given if "=" not in text]
+    choice = Choice(
+        best=options.best,
+        arm=options.arm,
+        digest=options.trial,
+        metric=options.metric,
+        case=options.case,
+        seed=options.seed,
+        model=options.model,
+    )
+    request = Request(target=options.to, out=options.out, files=_pairs("--file", options.file))
+    overrides = [text for text in given if "=" in text]
+    name = names[0] if names else None
+    return export_command(name, overrides, choice, request, as_json=options.json)
+
+
+def _import(options: argparse.Namespace) -> int:
+    from wanexp.presets.importing import Source, import_command
+
+    source = Source(
+        file=options.workflow,
+        node=options.node,
+        experts=_pairs("--expert", options.expert),
+        loras=options.loras,
+    )
+    return import_command(source, out=options.out, as_json=options.json)
+
+
+def _pairs(option: str, texts: Sequence[str] | None) -> dict[str, str]:
+    """What ``--option KEY=VALUE`` gave, as often as it was given; a key may hold a ``=`` too."""
+    pairs = [text.rpartition("=") for text in texts or ()]
+    for key, _, value in pairs:
+        if not key or not value:
+            raise ConfigError(f"{option}: expected two names with a = between them, got {value!r}")
+    return {key: value for key, _, value in pairs}
 
 
 def _sync(options: argparse.Namespace) -> int:
