@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from wanexp.mini.folder import load_expert, save_expert
 from wanexp.mini.latents import School
 from wanexp.mini.loop import Average, Log, Span, steps
+from wanexp.mini.optimiser import Optimiser
 from wanexp.mini.shapes import BOUNDARY, LATENT_CELLS, LATENT_FRAMES, SHIFT
 
 RANGES = {"high": (BOUNDARY, 1.0), "low": (0.0, BOUNDARY), "both": (0.0, 1.0)}
@@ -40,19 +41,11 @@ def train_expert(
     nn.Module.to(expert, device)
     expert.train()
     average = Average(expert)
-    optimiser = torch.optim.AdamW(
-        expert.parameters(),
-        lr=PEAK_RATE,
-        betas=(0.9, 0.98),
-        weight_decay=0.01,
-        fused=device.type == "cuda",
-    )
+    optimiser = Optimiser(expert, _hidden, betas=(0.9, 0.98))
     compiled = torch.compile(expert, dynamic=False) if device.type == "cuda" else expert
     mask = first_frame_mask(device).expand(BATCH, -1, -1, -1, -1)
     running = torch.zeros((), device=device)
     for step, rate, gone in steps(span, PEAK_RATE):
-        for group in optimiser.param_groups:
-            group["lr"] = rate
         clean, source, text = draw_lesson(school, BATCH)
         sigma = draw_sigmas(BATCH, *RANGES[noise], device=device)
         level = sigma.view(-1, 1, 1, 1, 1)
@@ -63,10 +56,8 @@ def train_expert(
                 torch.cat([noisy, mask, source], dim=1), sigma * 1000, text, return_dict=False
             )[0]
         loss = ((velocity.float() - (grain - clean)) ** 2).mean()
-        optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(expert.parameters(), 1.0)
-        optimiser.step()
+        optimiser.step(rate)
         average.update()
         running.lerp_(loss.detach(), max(0.005, 1 / (step + 1)))
         if step % 500 == 0:
@@ -106,3 +97,8 @@ def first_frame_mask(device: torch.device) -> Tensor:
     mask = torch.zeros(1, 4, LATENT_FRAMES, LATENT_CELLS, LATENT_CELLS, device=device)
     mask[:, :, 0] = 1
     return mask
+
+
+def _hidden(name: str) -> bool:
+    """The blocks' matrices; not what reads latents, times and words, or makes the velocity."""
+    return name.startswith("blocks.") and "scale_shift_table" not in name

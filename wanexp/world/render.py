@@ -123,6 +123,19 @@ def owner_masks(scenes: Scenes, frame: int, height: int, width: int) -> Tensor:
     return _owners(scenes, world, time)[:, 0]
 
 
+def face_masks(scenes: Scenes, frames: int, height: int, width: int) -> Tensor:
+    """(B, 1, T, H, W) float32: one where a face's head and hair are seen."""
+    times = frame_times(frames, scenes.camera.device)
+    owners = _owners(
+        scenes, to_world(pixel_grid(height, width, times.device), scenes, times), times
+    )
+    kinds = torch.stack(
+        [torch.full_like(scenes.first.kind, -1)] + [s.kind for s in (scenes.first, scenes.second)],
+        1,
+    )
+    return (kinds.gather(1, owners.flatten(1)).view_as(owners) == FACE)[:, None].float()
+
+
 def face_boxes(scenes: Scenes, frame: int, height: int, width: int) -> list[Box | None]:
     """(x0, y0, x1, y1) in px of each scene's face, None without one; clipped to the frame.
 
