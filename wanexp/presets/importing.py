@@ -59,10 +59,8 @@ def import_command(source: Source, *, out: str | None, as_json: bool) -> int:
         return 0
     print(f"{path}\n  {use}")
     for stage in plan.stages:
-        start, end = stage.sigma_start, stage.sigma_end
-        print(
-            f"  {stage.name}: {stage.steps} steps of {stage.sampler}, sigma {start:.3f} to {end:.3f}"
-        )
+        ends = f"sigma {stage.sigma_start:.3f} to {stage.sigma_end:.3f}"
+        print(f"  {stage.name}: {stage.steps} steps of {stage.sampler}, {ends}")
     for sentence in (*found.notes, *plan.warnings):
         print(f"  note: {sentence}")
     return 0

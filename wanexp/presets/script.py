@@ -64,8 +64,10 @@ def lora_file(name):
 
     owner, repository, file = name.split("/", 2)
     return Path(hf_hub_download(f"{owner}/{repository}", file))"""
-STANDARD = ("argparse", "collections", "dataclasses", "functools", "html", "itertools", "json")
-STANDARD += ("importlib", "logging", "math", "pathlib", "re", "typing")
+STANDARD = """
+    argparse collections dataclasses functools html importlib itertools json logging math pathlib re
+    typing
+"""
 
 
 def diffusers_script(trial: Trial, plan: Plan, title: str, about: Sequence[str]) -> str:
@@ -123,7 +125,7 @@ def _imports(lines: Sequence[str]) -> str:
         *(f"{head} import {', '.join(sorted(names))}" for head, names in merged.items()),
     ]
     order = sorted(every, key=lambda line: (line.startswith("from"), line))
-    own = [line for line in order if line.split()[1].split(".")[0] in STANDARD]
+    own = [line for line in order if line.split()[1].split(".")[0] in STANDARD.split()]
     return "\n".join([*own, "", *(line for line in order if line not in own)])
 
 
