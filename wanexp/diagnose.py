@@ -21,7 +21,7 @@ from wanexp.options import options_from, protocol_from
 from wanexp.plan import make_plan
 from wanexp.record import StudyPaths, TrialRecord, read_record, read_study, studies_in
 from wanexp.rounds import Asked
-from wanexp.runner import open_study
+from wanexp.runner import open_study, study_file
 from wanexp.strict import ConfigError
 from wanexp.study import plan_trials
 from wanexp.tracking import tracking_from
@@ -90,7 +90,7 @@ def find_records(
         records = read_study(studies[target]).records
         if not records:
             raise ConfigError(f"{target}: no trial of it has run")
-        return studies[target], records
+        return studies[target], in_order(studies[target], records)
     paths = [p for s in studies.values() for p in s.found() if p.digest.startswith(target)]
     if not DIGEST.fullmatch(target) or not paths:
         have = ", ".join(studies) or "none"
@@ -99,7 +99,22 @@ def find_records(
         )
     if len({path.digest for path in paths}) > 1:
         raise ConfigError(f"{len(paths)} trials begin with {target!r}; give more of the digest")
-    return paths[0].study, [read_record(paths[0].record)]
+    found = [(path.study, read_record(path.record)) for path in paths]
+    # The same trial may lie in two studies; the one that measured its stages says more.
+    study, record = max(found, key=lambda one: sum(map(_is_measured, one[1].stages.values())))
+    return study, [record]
+
+
+def in_order(study: StudyPaths, records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The records as the study's file lists them; what it does not list comes last."""
+    rows = study_file(study).get("trials")
+    listed = [str(row["digest"]) for row in rows] if isinstance(rows, list) else []
+    place = {digest: number for number, digest in reversed(list(enumerate(listed)))}
+    return sorted(records, key=lambda record: place.get(record.digest, len(place)))
+
+
+def _is_measured(stage: Mapping[str, object]) -> bool:
+    return bool(stage.get("measurements"))
 
 
 def show_found(console: Console, found: Found, readings: Sequence[Reading]) -> None:

@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from analysis.intervals import holm, sign_flip_test, t_interval, t_test
 
@@ -54,6 +55,13 @@ def test_holm_by_hand():
     # 3 · 0.01; then max(0.03, 2 · 0.03); then max(0.06, 0.04).
     assert holm([0.03, 0.01, 0.04]) == pytest.approx([0.06, 0.03, 0.06])
     assert holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 10])
+def test_holm_is_what_statsmodels_calls_holm(count):
+    for p in np.random.default_rng(count).uniform(0, 0.3, (20, count)):
+        expected = multipletests(p, method="holm")[1]
+        assert holm(p) == pytest.approx(expected, rel=1e-12)
 
 
 def test_holm_adjusts_every_study_on_its_own():
