@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 Cell = str | float | int | None
 """Numbers are shown with three digits; None is a dash."""
@@ -62,16 +62,6 @@ class Section:
             "id": self.id,
             "title": self.title,
             "sentences": list(self.sentences),
-            "tables": [
-                {
-                    "caption": t.caption,
-                    "columns": list(t.columns),
-                    "rows": [list(r) for r in t.rows],
-                }
-                for t in self.tables
-            ],
-            "figures": [
-                {"says": f.says, "data": list(f.data), "layout": dict(f.layout)}
-                for f in self.figures
-            ],
+            "tables": [asdict(table) for table in self.tables],
+            "figures": [asdict(figure) for figure in self.figures],
         }

@@ -34,18 +34,14 @@ def verdict_tree(table: StudyTable, found: Overview | None, problem: str | None)
     if found is None or not progress["completed"]:
         notes = [problem] if problem else []
         head = _no_comparison(table, done=progress["completed"])
-        return {
-            "tone": "open",
-            "headline": head,
-            "facts": [],
-            "arms": [],
-            "notes": notes,
-        } | progress
+        bare = {"tone": "open", "headline": head, "facts": [], "arms": [], "notes": notes}
+        return {**bare, "chosen": None} | progress
     comparison = found.comparison
     chosen = _chosen(comparison)
     return {
         "tone": _tone(comparison),
         "headline": _headline(comparison),
+        "chosen": chosen.arm if chosen else None,
         "facts": _facts(table, comparison, chosen),
         "arms": [
             {
@@ -67,11 +63,8 @@ def verdict_tree(table: StudyTable, found: Overview | None, problem: str | None)
 
 def effects_tree(table: StudyTable, found: Overview | None) -> object:
     """Every arm by every metric: medians, and against the baseline effects with intervals."""
-    medians = arm_table(table)
-    middle = {
-        str(arm): {name: finite(float(row[name])) for name in table.metrics}
-        for arm, row in medians.iterrows()
-    }
+    rows = _medians(table)
+    middle = {arm: {name: finite(row[name]) for name in table.metrics} for arm, row in rows.items()}
     if found is None:
         return {"baseline": None, "primary": None, "metrics": list(table.metrics), "arms": {}} | {
             "medians": middle
@@ -121,10 +114,16 @@ def _point(arm: ParetoArm, effect: Effect) -> dict[str, object]:
     }
 
 
+def _medians(table: StudyTable) -> dict[str, dict[str, float]]:
+    """Arm → metric or cost → its median; NaN where there is none."""
+    rows = arm_table(table).to_dict("index")
+    return {str(a): {str(k): float(v) for k, v in row.items()} for a, row in rows.items()}
+
+
 def _no_comparison(table: StudyTable, *, done: int) -> str:
     if not done:
         return "Nothing to compare yet"
-    alone = table.trials["arm"].nunique() == 1
+    alone = len(set(table.trials["arm"])) == 1
     return "One arm, so nothing to compare it with" if alone else "Not compared"
 
 
@@ -194,17 +193,20 @@ def _facts(
 
 
 def _cost(table: StudyTable, baseline: str, arm: str) -> dict[str, str]:
-    rows = arm_table(table)
-    calls = [float(rows["model_calls"][name]) for name in (baseline, arm)]
-    seconds = [float(rows["seconds"][name]) for name in (baseline, arm)]
+    rows = _medians(table)
+    calls = [rows[name]["model_calls"] for name in (baseline, arm)]
+    seconds = [rows[name]["seconds"] for name in (baseline, arm)]
     if not all(math.isfinite(value) and value > 0 for value in calls):
         return {"answer": "not known", "note": f"no finished video of {arm} says"}
     change = calls[1] / calls[0] - 1
-    answer = "the same" if abs(change) < LEAST_RATIO else f"{change:+.0%} model calls"
-    note = f"{calls[0]:.0f} → {calls[1]:.0f} model calls a video"
+    same = abs(change) < LEAST_RATIO
+    answer = "the same" if same else f"{100 * change:+.0f} % model calls".replace("-", "−")
+    note = f"{calls[1]:.0f} model calls a video"
+    if not same:
+        note += f" in place of {calls[0]:.0f}"
     if all(math.isfinite(value) for value in seconds):
-        note += f", {seconds[0]:.3g} → {seconds[1]:.3g} s of sampling"
-    return {"answer": answer.replace("-", "−"), "note": note}
+        note += f"; {seconds[1]:.3g} s of sampling, {baseline} {seconds[0]:.3g} s"
+    return {"answer": answer, "note": note}
 
 
 def _sureness(comparison: Comparison, chosen: ArmComparison) -> dict[str, str]:

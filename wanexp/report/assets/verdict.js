@@ -11,15 +11,34 @@ function showVerdict() {
   const { verdict, header } = DATA;
   const question = Object.entries(header).map(([word, sentence]) => [el('dt', {}, word), el('dd', {}, sentence)]);
   byId('verdict').append(
-    el('p', { class: 'eyebrow' }, DATA.protocol.primary ? `Study ${DATA.study} · decided by ${DATA.protocol.primary} (${arrowWords(DATA.protocol.primary) || 'not measured yet'})` : `Study ${DATA.study}`),
-    el('h1', { id: 'headline', class: verdict.tone }, verdict.headline),
-    progressLine(verdict),
-    verdict.facts.length ? el('dl', { class: 'facts' }, ...verdict.facts.map(showFact)) : '',
+    el('div', { class: 'head' }, el('div', {},
+      el('p', { class: 'eyebrow' }, DATA.protocol.primary ? `Study ${DATA.study} · decided by ${DATA.protocol.primary} (${arrowWords(DATA.protocol.primary) || 'not measured yet'})` : `Study ${DATA.study}`),
+      el('h1', { id: 'headline' }, verdict.headline),
+      progressLine(verdict)), ...showPair(verdict.chosen)),
+    verdict.facts.length ? el('dl', { class: `facts ${verdict.tone}` }, ...verdict.facts.map(showFact)) : '',
     verdict.arms.length ? el('ul', { class: 'rulings' }, ...verdict.arms.map(showRuling)) : '',
     verdict.notes.length ? el('ul', { class: 'notes' }, ...verdict.notes.map(note => el('li', {}, note))) : '',
     question.length ? el('details', { class: 'question' }, el('summary', {}, 'What was asked'), el('dl', {}, ...question.flat(), ...protocolWords())) : '',
   );
 }
+
+/** The baseline and the arm that the head is about, playing beside it. */
+function showPair(arm) {
+  const row = ROWS.find(one => [BASELINE, arm].every(name => hasVideo(findTrial(name, one.case, one.seed))));
+  if (!arm || !row) return [];
+  const one = name => {
+    const trial = findTrial(name, row.case, row.seed);
+    const screen = makeScreen({ feeds: [feedOf(trial)], shape: shapeOf(trial), label: `Video of ${name}, ${row.case}, seed ${row.seed}` });
+    const open = el('button', { type: 'button', class: 'watch', 'aria-label': `Compare ${arm} with ${BASELINE} on ${row.case}`, onclick: () => {
+      setState({ case: row.case, seed: row.seed });
+      openCompare(arm);
+    } }, screen.node);
+    return el('figure', {}, open, el('figcaption', {}, swatch(name), name));
+  };
+  return [el('div', { class: 'hero', role: 'group', 'aria-label': `${BASELINE} and ${arm} on ${row.case}` }, one(BASELINE), one(arm))];
+}
+
+const hasVideo = trial => Boolean(trial && trial.video && !absence(trial.video));
 
 function showFact({ ask, answer, note }) {
   return el('div', {}, el('dt', {}, ask), el('dd', { class: 'answer' }, answer), el('dd', { class: 'note' }, note));
