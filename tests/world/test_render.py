@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from wanexp.world.faults import displaced
-from wanexp.world.render import face_boxes, owner_masks, render, true_flow
+from wanexp.world.render import face_boxes, face_masks, owner_masks, render, true_flow
 from wanexp.world.scene import CAMERA, SUBJECTS, draw_scenes, taken
 from wanexp.world.textures import texture_bank
 
@@ -85,3 +85,15 @@ def test_a_face_box_lies_on_the_face():
             assert (masks[scene, y0:y1, x0:x1] == 1).float().mean() > 0.75
             found += 1
     assert found > 5
+
+
+def test_a_faces_mask_is_its_pixels_in_every_frame_and_nothing_elsewhere():
+    masks = face_masks(SCENES, 3, 64, 64)
+    assert masks.shape == (48, 1, 3, 64, 64)
+    kinds = torch.stack([SCENES.first.kind, SCENES.second.kind], 1)
+    for frame in range(3):
+        owners = owner_masks(SCENES, frame, 64, 64)
+        for scene in range(48):
+            faces = [k + 1 for k in (0, 1) if kinds[scene, k] == SUBJECTS.index("face")]
+            truth = torch.isin(owners[scene], torch.tensor(faces, dtype=owners.dtype))
+            assert torch.equal(masks[scene, 0, frame].bool(), truth)
