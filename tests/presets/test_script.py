@@ -27,6 +27,8 @@ ALLOWED = {"torch", "diffusers", "transformers", "numpy", "PIL", "torchsde", "sa
 ALLOWED |= {"huggingface_hub"}
 """What a script may import besides the standard library; the last three come with the others."""
 
+SMALL = {"width": 64, "height": 64, "frames": 9, "scheduler": "simple"}
+
 RUN = """
 import runpy, sys
 script = sys.argv.pop(1)
@@ -37,7 +39,7 @@ assert "wanexp" not in sys.modules
 
 
 def mini_trial(stages: dict[str, dict[str, object]]) -> tuple[Trial, Plan]:
-    recipe = recipe_from({"name": "wan_mini"}, {"scheduler": "simple", "stages": stages})
+    recipe = recipe_from({"name": "wan_mini"}, {**SMALL, "stages": stages})
     return Trial(recipe=recipe, case=CASE, seed=3, memory=CPU), make_plan(recipe)
 
 

@@ -73,10 +73,7 @@ def comfyui_workflow(trial: Trial, plan: Plan, files: Files, name: str) -> Graph
 
 def notes(trial: Trial, plan: Plan) -> list[str]:
     """What an exported workflow does not promise."""
-    found = [
-        "ComfyUI resizes the picture itself: give it the exported source.png, which has the"
-        " video's size, to feed it the same pixels."
-    ]
+    found = []
     drawing = [s for s in plan.stages if SAMPLER_FACTS[s.sampler].stochastic == "normal"]
     if drawing:
         names = ", ".join(f"{stage.name} ({stage.sampler})" for stage in drawing)

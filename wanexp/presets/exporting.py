@@ -124,10 +124,16 @@ def _diffusers(preset: Preset, files: Mapping[str, str]) -> Written:
 
 def _comfyui(preset: Preset, files: Mapping[str, str]) -> Written:
     trial, plan = preset.trial, preset.plan
-    graph = comfyui_workflow(trial, plan, files_for(trial.recipe.model, files), preset.name)
+    names = files_for(trial.recipe.model, files)
+    graph = comfyui_workflow(trial, plan, names, preset.name)
     needs = f"Needs ComfyUI {minimum_version(graph)} or newer, and no custom nodes."
+    size = f"{trial.recipe.width} × {trial.recipe.height}"
+    picture = (
+        f"Put a picture {names.image} into ComfyUI's input folder; one of {size} is used as it is,"
+        " others ComfyUI resizes in its own way."
+    )
     text = json.dumps(api_tree(graph), indent=1, ensure_ascii=False) + "\n"
-    return Written(text=text, notes=(needs, *notes(trial, plan)))
+    return Written(text=text, notes=(needs, picture, *notes(trial, plan)))
 
 
 Writer = Callable[[Preset, Mapping[str, str]], Written]
