@@ -106,6 +106,7 @@ def served(tmp_path: Path) -> Iterator[str]:
         frame.sandbox = 'allow-scripts';
         frame.style = 'width:1150px;height:850px;border:0';
         frame.src = URL.createObjectURL(new Blob([text], {type: 'text/html'}));
+        frame.onload = () => URL.revokeObjectURL(frame.src);
         document.body.append(frame);
       });
     </script>"""
@@ -140,6 +141,7 @@ def test_the_single_file_plays_in_a_frame_without_origin_or_neighbours(
         "[...wanexp.screens.values()].filter(s => s.awake && s.feeds[0].video)"
         ".map(s => s.canvas.dataset.frame)"
     )
+    inner.evaluate("document.querySelector('nav a[href=\"#section=videos\"]').click()")
     end = time.monotonic() + PATIENCE
     while len(shown := inner.evaluate(showing)) < 6 or set(shown) != {"6"}:
         assert time.monotonic() < end, shown

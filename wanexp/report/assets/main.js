@@ -49,7 +49,7 @@ function showNavigation() {
   const titles = { verdict: 'Verdict', videos: 'Videos', effects: 'Effects', cost: 'Cost', plans: 'Plans', troubles: 'Failures' };
   for (const section of DATA.sections) titles[section.id] = section.title;
   for (const [id, title] of Object.entries(titles)) {
-    if (byId(id) && !byId(id).hidden) byId('sections').append(el('li', {}, el('a', { href: `#section=${id}`, onclick: event => { event.preventDefault(); toSection(id); setState({ section: id }); } }, title)));
+    if (byId(id) && !byId(id).hidden) byId('sections').append(el('li', {}, el('a', { href: `#section=${id}` }, title)));
   }
 }
 
@@ -67,12 +67,28 @@ onState(changed => {
   tick();
 });
 
-/** A link was followed, or the address was edited. */
-addEventListener('hashchange', () => {
-  const next = stateOf(location.hash, REST);
+/** Shows what an address says. */
+function follow(hash) {
+  const next = stateOf(hash, REST);
   setState(next);
   if (next.frame !== null) seekFrame(next.frame);
   if (next.section) toSection(next.section);
+}
+
+addEventListener('hashchange', () => follow(location.hash));
+
+/* Links within the page are followed by hand: MLflow's pane has withdrawn the address of the page
+   that it shows, and going anywhere from there fails. */
+document.addEventListener('click', event => {
+  const link = event.target.closest('a[href^="#section="]');
+  if (!link) return;
+  event.preventDefault();
+  const section = link.getAttribute('href').slice('#section='.length);
+  toSection(section);
+  setState({ section });
+  const target = byId(section);
+  target.tabIndex = -1;
+  target.focus({ preventScroll: true });
 });
 
 showVerdict();
@@ -86,6 +102,7 @@ showNavigation();
 showFoot();
 makeKeyList();
 byId('copy-link').addEventListener('click', copyLink);
+byId('copy-link').hidden = location.protocol === 'blob:'; // an address that nobody else can open
 byId('theme').addEventListener('click', nextTheme);
 applyTheme();
 if (state.frame !== null) seekFrame(state.frame);
