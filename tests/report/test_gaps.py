@@ -135,13 +135,18 @@ def test_the_single_file_plays_in_a_frame_without_origin_or_neighbours(
     inner = page.frames[1]
     inner.evaluate("document.querySelector('#videos').scrollIntoView()")
     frame.locator(".tile:not(.source) canvas[data-frame]").first.wait_for()
-    inner.evaluate("document.querySelector('.scrub').value = 6")
-    inner.evaluate("document.querySelector('.scrub').dispatchEvent(new Event('input'))")
+    inner.evaluate(
+        """() => {
+            const scrub = document.querySelector('.scrub');
+            scrub.value = 6;
+            scrub.dispatchEvent(new Event('input'));
+            document.querySelector('nav a[href="#section=videos"]').click();
+        }"""
+    )
     showing = (
         "[...wanexp.screens.values()].filter(s => s.awake && s.feeds[0].video)"
         ".map(s => s.canvas.dataset.frame)"
     )
-    inner.evaluate("document.querySelector('nav a[href=\"#section=videos\"]').click()")
     end = time.monotonic() + PATIENCE
     while len(shown := inner.evaluate(showing)) < 6 or set(shown) != {"6"}:
         assert time.monotonic() < end, shown
