@@ -3,6 +3,8 @@
 import contextlib
 import io
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -68,3 +70,13 @@ def test_a_study_that_is_not_there_is_refused_with_the_nearest_name(folder):
 def test_a_metric_that_was_not_measured_is_refused_with_the_nearest_name(folder):
     status, _, err = verb(folder, "tiny", "--metric", "flickr")
     assert status == 2 and "--metric: flickr was not measured" in err and "'flicker'" in err
+
+
+def test_comparing_loads_no_model_and_no_optimiser(folder):
+    code = (
+        "import sys; from wanexp.cli import main;"
+        f"main(['compare', 'tiny', 'studies={folder}', '--json']);"
+        "print(*sorted({'torch', 'optuna', 'diffusers', 'mlflow'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == ""
