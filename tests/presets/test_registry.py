@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,6 @@ from mlflow.artifacts import download_artifacts
 
 from tests.planted import plant, sweep, write_sweep
 from tests.presets.test_exporting import run
-from wanexp.presets.recipe_file import preset_text
 from wanexp.tracking.registry import ALIAS, CONTENT, model_name
 
 EXPORT = ("export", "mine", "--best")
@@ -37,7 +34,7 @@ def test_the_best_preset_is_registered_under_an_alias_and_found_by_it(folder) ->
     assert status == 0, err
     assert "In MLflow it is wanexp-mine, version 1, alias best." in out
     version = client(folder).get_model_version_by_alias("wanexp-mine", ALIAS)
-    assert version.description.startswith("A is better than baseline")
+    assert (version.description or "").startswith("A is better than baseline")
     assert version.tags["wanexp.effect"] == "50 % lower"
     held = Path(download_artifacts(version.source)) / "preset.yaml"
     assert held.read_text() == (folder / "studies/mine/presets/best.yaml").read_text()

@@ -155,7 +155,7 @@ def _no_files(files: Mapping[str, str]) -> None:
 def _about(preset: Preset) -> list[str]:
     """The evidence in lines, for the head of a file."""
     evidence = preset.evidence
-    keys = ("verdict", "chosen_by", "reach", "another_model")
+    keys = ("verdict", "chosen_by", "reach", "another_model", "other_weights")
     lines = [str(evidence[key]) for key in keys if key in evidence]
     study = f" in the study {evidence['study']}" if "study" in evidence else ""
     on = f", on {evidence['measured_on']}" if "measured_on" in evidence else ""

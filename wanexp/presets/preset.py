@@ -14,7 +14,7 @@ from analysis.load import StudyTable, load_study
 from wanexp.compare import compared, find_study
 from wanexp.compose import compose_tree
 from wanexp.config import Recipe, Trial, trial_from
-from wanexp.models import MODELS
+from wanexp.models import MODELS, fingerprint
 from wanexp.names import lookup
 from wanexp.plan import Plan, make_plan
 from wanexp.presets.comfy_levels import same_levels
@@ -60,12 +60,14 @@ class Preset:
         evidence: Plain values; ``verdict`` is a sentence.
         paths: The study; None for a recipe that comes from configuration.
         source: The picture as the model saw it, where there is one.
+        weights: Sixteen hex digits of the weights that were measured, or would run.
     """
 
     name: str
     trial: Trial
     plan: Plan
     evidence: Tree
+    weights: str
     paths: StudyPaths | None = None
     source: Path | None = None
 
@@ -78,7 +80,8 @@ def composed_preset(overrides: Sequence[str]) -> Preset:
     evidence: Tree = {
         "verdict": "Nothing has been measured: this recipe was not taken from a study."
     }
-    return Preset(name=name, trial=trial, plan=make_plan(trial.recipe), evidence=evidence)
+    plan, weights = make_plan(trial.recipe), _weights(trial.recipe)
+    return Preset(name=name, trial=trial, plan=plan, evidence=evidence, weights=weights)
 
 
 def study_preset(name: str, overrides: Sequence[str], choice: Choice) -> Preset:
@@ -101,11 +104,15 @@ def study_preset(name: str, overrides: Sequence[str], choice: Choice) -> Preset:
     else:
         evidence = arm_evidence(table, comparison, record.arm, declared=choice.metric is None)
     evidence["measured_on"] = _measured_on(trial.recipe)
+    weights = str(record.trial.get("weights"))
+    if weights != _weights(trial.recipe):
+        evidence["other_weights"] = "The weights are others by now than those that were measured."
     preset = Preset(
         name=record.arm.replace("/", "-") if choice.digest is None else record.digest,
         trial=trial,
         plan=plan,
         evidence=evidence,
+        weights=weights,
         paths=paths,
         source=paths.trial(record.digest).source,
     )
@@ -199,8 +206,13 @@ def _for_model(preset: Preset, record: TrialRecord, name: str) -> Preset:
         trial=trial,
         plan=make_plan(trial.recipe),
         evidence=preset.evidence | {"another_model": said},
+        weights=_weights(trial.recipe),
         source=None,
     )
+
+
+def _weights(recipe: Recipe) -> str:
+    return fingerprint(recipe.source, recipe.revision)
 
 
 def _measured_on(recipe: Recipe) -> str:

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import yaml
 
-from wanexp.models import fingerprint
 from wanexp.plan import Plan
 from wanexp.presets.preset import Preset
 
@@ -71,7 +70,7 @@ def preset_text(preset: Preset) -> str:
             "name": recipe.model.name,
             "source": recipe.source,
             "revision": recipe.revision,
-            "weights": fingerprint(recipe.source, recipe.revision),
+            "weights": preset.weights,
         },
         "recipe": recipe_tree(preset),
         "plan": plan_tree(preset.plan),
