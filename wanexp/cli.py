@@ -114,6 +114,17 @@ def _add_reading(verbs: Verbs) -> None:
     sync.add_argument("names", nargs="*", metavar="STUDY", help="all where none is given")
     sync.set_defaults(verb=_sync, overrides=[])
 
+    rate = verbs.add_parser("rate", help="say blind, by keyboard, which of two videos is better")
+    rate.add_argument("name", metavar="STUDY", help="a folder of studies/")
+    _add_overrides(rate)
+    rate.add_argument("--rater", metavar="NAME", help="whose answers these are; default: your login")
+    rate.add_argument("--results", action="store_true", help="count what was answered so far")
+    rate.add_argument("--json", action="store_true", help="with --results, one JSON object")
+    rate.add_argument("--port", type=int, default=0, help="default: any that is free")
+    rate.add_argument("--host", default="127.0.0.1", help="default: this machine alone")
+    rate.add_argument("--no-open", action="store_true", help="print the address, open no browser")
+    rate.set_defaults(verb=_rate)
+
     ui = verbs.add_parser("ui", help="open MLflow's pages on the studies")
     _add_overrides(ui)
     ui.add_argument("--port", type=int, default=5000)
@@ -329,6 +340,21 @@ def _validate(options: argparse.Namespace) -> int:
     from wanexp.validation.command import validate_command
 
     return validate_command(options.out, options.size, as_json=options.json)
+
+
+def _rate(options: argparse.Namespace) -> int:
+    from wanexp.rating.command import rate_command, results_command
+
+    if options.results or options.json:
+        return results_command(options.name, options.overrides, as_json=options.json)
+    return rate_command(
+        options.name,
+        options.overrides,
+        rater=options.rater,
+        host=options.host,
+        port=options.port,
+        show=not options.no_open,
+    )
 
 
 def _ui(options: argparse.Namespace) -> int:
