@@ -117,7 +117,7 @@ def _add_reading(verbs: Verbs) -> None:
     rate = verbs.add_parser("rate", help="say blind, by keyboard, which of two videos is better")
     rate.add_argument("name", metavar="STUDY", help="a folder of studies/")
     _add_overrides(rate)
-    rate.add_argument("--rater", metavar="NAME", help="whose answers these are; default: your login")
+    rate.add_argument("--rater", metavar="NAME", help="whose answers; default: your login")
     rate.add_argument("--results", action="store_true", help="count what was answered so far")
     rate.add_argument("--json", action="store_true", help="with --results, one JSON object")
     rate.add_argument("--port", type=int, default=0, help="default: any that is free")
