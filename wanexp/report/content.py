@@ -52,7 +52,7 @@ class _Media:
         known = record.media.get(inside, {}).get("sha256")
         key = str(known)[:16] if known else f"{paths.digest}-{inside.replace('/', '-')}"
         self.files.setdefault(key, file)
-        self.names.setdefault(key, name.replace("/", "-"))
+        self.names.setdefault(key, name)
         return key
 
 

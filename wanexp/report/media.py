@@ -10,12 +10,16 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 VIDEOS, BYTES = "videos", "bytes"
 """Folders beside the page."""
+
+LONGEST_NAME = 120
+"""Letters; file systems take 255 bytes, folders above and archives want some of them."""
 
 MOST_INSIDE = 512_000_000
 """Bytes of videos that a single file may hold: more, and browsers refuse to open it."""
@@ -26,8 +30,9 @@ def beside(media: Mapping[str, Path], names: Mapping[str, str], folder: Path) ->
     for name in (VIDEOS, BYTES):
         (folder / name).mkdir(parents=True, exist_ok=True)
     found: dict[str, object] = {}
+    used: set[str] = set()
     for key, file in media.items():
-        shown = folder / VIDEOS / f"{names[key]}{file.suffix}"
+        shown = folder / VIDEOS / f"{_file_name(names[key], key, used)}{file.suffix}"
         _link(file, shown)
         entry = {"file": f"{VIDEOS}/{shown.name}"}
         if file.suffix == ".mp4":
@@ -69,6 +74,15 @@ def inside(
         contents |= {key: _base64(media[key]) for key in new}
         found |= {key: {"inside": True, "type": _type(media[key])} for key in new}
     return found, contents
+
+
+def _file_name(name: str, key: str, used: set[str]) -> str:
+    """A name that every file system takes and no other file beside the page has."""
+    plain = re.sub(r'[<>:"/\\|?*\x00-\x1f]', "-", name)[:LONGEST_NAME]
+    if plain.lower() in used:
+        plain = f"{plain}--{key}"
+    used.add(plain.lower())
+    return plain
 
 
 def _base64(file: Path) -> str:

@@ -43,5 +43,5 @@ function loadScript(key, source) {
 function pictureAddress(key) {
   const place = DATA.media[key];
   if (!place || place.left_out) return null;
-  return place.inside ? `data:${place.type};base64,${byId(`bytes-${key}`).textContent}` : encodeURI(place.file);
+  return place.inside ? `data:${place.type};base64,${byId(`bytes-${key}`).textContent}` : place.file.split('/').map(encodeURIComponent).join('/');
 }
