@@ -6,6 +6,7 @@
 
 from pathlib import Path
 
+import comfy.latent_formats  # type: ignore[import-not-found]
 import torch
 from safetensors.torch import load_file
 
@@ -39,5 +40,54 @@ class ManualSigmas:
         return (torch.tensor([float(text) for text in sigmas.split(",")], dtype=torch.float32),)
 
 
-NODE_CLASS_MAPPINGS = {"WanexpGolden": WanexpGolden}
+class Known:
+    """Stands where a VAE does, for the one thing that is asked of it here."""
+
+    def __init__(self, latent):
+        self.latent = latent
+
+    def encode(self, image):
+        return self.latent
+
+
+class WanexpKnown:
+    """For TI2V-5B, whose own node puts the encoded picture into the latent's first frame."""
+
+    RETURN_TYPES = ("CONDITIONING", "CONDITIONING", "VAE", "IMAGE")
+    FUNCTION = "give"
+    CATEGORY = "tests"
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {"required": {}}
+
+    def give(self):
+        here = Path(__file__).parent
+        given, first = load_file(here / "inputs.safetensors"), load_file(here / "first.safetensors")
+        positive, negative = ([[given[key], {}]] for key in ("positive", "negative"))
+        scale = comfy.latent_formats.Wan22()
+        known = Known(scale.process_out(first["latent"]))
+        return positive, negative, known, torch.zeros(1, 96, 128, 3)
+
+
+class WanexpModelSpace:
+    """The latent of TI2V-5B as the model has it, without the VAE's scale."""
+
+    RETURN_TYPES = ("LATENT",)
+    FUNCTION = "give"
+    CATEGORY = "tests"
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {"required": {"samples": ("LATENT",)}}
+
+    def give(self, samples):
+        return ({"samples": comfy.latent_formats.Wan22().process_in(samples["samples"])},)
+
+
+NODE_CLASS_MAPPINGS = {
+    "WanexpGolden": WanexpGolden,
+    "WanexpKnown": WanexpKnown,
+    "WanexpModelSpace": WanexpModelSpace,
+}
 OLDER = {"ManualSigmas": ManualSigmas}

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.parse
@@ -28,7 +29,11 @@ from torch import Tensor
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "e2e"
 NODE = Path(__file__).resolve().parent / "comfyui_golden_node.py"
-FILES = {"high": "wanexp_high.safetensors", "low": "wanexp_low.safetensors"}
+FILES = {
+    "high": "wanexp_high.safetensors",
+    "low": "wanexp_low.safetensors",
+    "dense": "wanexp_dense.safetensors",
+}
 PARTS = {"high": "transformer", "low": "transformer_2"}
 LORA = "wanexp_lora.safetensors"
 TEXT = 4096
@@ -78,18 +83,44 @@ def lora(seed: int = 5) -> dict[str, Tensor]:
     return found
 
 
+def dense(folder: Path, seed: int = 7) -> dict[str, Tensor]:
+    """A random expert in the shape of TI2V-5B, written for diffusers too; by Wan's own names."""
+    from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
+
+    torch.manual_seed(seed)
+    expert = WanTransformer3DModel(
+        num_attention_heads=1,
+        attention_head_dim=128,
+        in_channels=48,
+        out_channels=48,
+        text_dim=TEXT,
+        ffn_dim=256,
+        num_layers=2,
+    )
+    expert.save_pretrained(folder / "transformer")
+    return {wan_name(key): value.contiguous() for key, value in expert.state_dict().items()}
+
+
+def first_frame() -> Tensor:
+    """What the picture of the random expert's tests is encoded to, in model space."""
+    return torch.randn(1, 48, 1, 6, 8, generator=torch.Generator().manual_seed(9))
+
+
 def install(comfyui: Path) -> None:
-    for expert, file in FILES.items():
-        found = load_file(GOLDEN / PARTS[expert] / "diffusion_pytorch_model.safetensors")
+    for expert, part in PARTS.items():
+        found = load_file(GOLDEN / part / "diffusion_pytorch_model.safetensors")
         weights = {wan_name(key): value for key, value in found.items()}
         weights["text_embedding.0.weight"] = widened(weights["text_embedding.0.weight"])
-        save_file(weights, comfyui / "models" / "diffusion_models" / file)
+        save_file(weights, comfyui / "models" / "diffusion_models" / FILES[expert])
     save_file(lora(), comfyui / "models" / "loras" / LORA)
     node = comfyui / "custom_nodes" / "wanexp_golden"
     node.mkdir(exist_ok=True)
     given = load_file(GOLDEN / "inputs.safetensors")
     given |= {key: widened(given[key]) for key in ("positive", "negative")}
     save_file(given, node / "inputs.safetensors")
+    save_file({"latent": first_frame()}, node / "first.safetensors")
+    with tempfile.TemporaryDirectory() as folder:
+        save_file(dense(Path(folder)), comfyui / "models" / "diffusion_models" / FILES["dense"])
     newer = "class ManualSigmas" in (comfyui / "comfy_extras/nodes_custom_sampler.py").read_text()
     tail = "" if newer else "\nNODE_CLASS_MAPPINGS |= OLDER\n"
     (node / "__init__.py").write_text(NODE.read_text() + tail)
@@ -106,12 +137,33 @@ def sampling_only(graph: dict[str, dict]) -> tuple[dict[str, dict], dict[str, st
     for name, node in kept.items():
         if node["class_type"] == "WanImageToVideo":
             kept[name] = {"class_type": "WanexpGolden", "inputs": {}}
+        elif node["class_type"] == "Wan22ImageToVideoLatent":
+            told = {"vae": ["known", 2], "start_image": ["known", 3]}
+            kept[name] = {**node, "inputs": {**node["inputs"], **told}}
+    if "WanexpGolden" not in {node["class_type"] for node in kept.values()}:
+        kept = {name: _known_texts(node, graph) for name, node in kept.items()}
+        kept["known"] = {"class_type": "WanexpKnown", "inputs": {}}
     savers = {}
     for name in [n for n, node in kept.items() if "latent_image" in node["inputs"]]:
-        savers[name] = f"save{name}"
-        inputs = {"samples": [name, 0], "filename_prefix": f"wanexp/{name}"}
+        savers[name], given = f"save{name}", [name, 0]
+        if "known" in kept:
+            inputs = {"samples": given}
+            kept[f"own{name}"] = {"class_type": "WanexpModelSpace", "inputs": inputs}
+            given = [f"own{name}", 0]
+        inputs = {"samples": given, "filename_prefix": f"wanexp/{name}"}
         kept[savers[name]] = {"class_type": "SaveLatent", "inputs": inputs}
     return kept, savers
+
+
+def _known_texts(node: dict, graph: dict[str, dict]) -> dict:
+    """A node whose texts come from ``WanexpKnown``."""
+    texts = {name for name, other in graph.items() if other["class_type"] == "CLIPTextEncode"}
+    told = {
+        key: ["known", int(key == "negative")]
+        for key, value in node["inputs"].items()
+        if isinstance(value, list) and value[0] in texts
+    }
+    return {**node, "inputs": {**node["inputs"], **told}}
 
 
 class Server:

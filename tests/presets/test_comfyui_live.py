@@ -15,15 +15,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tests.presets.comfyui_rig import FILES, LORA, Server, lora
-from tests.presets.recipes import CPU, KINDS, chain_recipe, random_trials, trial_of
+from tests.presets.comfyui_rig import FILES, LORA, Server, dense, first_frame, lora, widened
+from tests.presets.recipes import CASE, CPU, KINDS, chain_recipe, random_trials, trial_of
 from tests.test_generate import SHAPE, statistics
 from wanexp.backends import Conditioning
 from wanexp.backends.diffusers import DiffusersBackend
-from wanexp.config import Trial
+from wanexp.config import Trial, recipe_from
 from wanexp.generate import generate
 from wanexp.models import MODELS
-from wanexp.plan import Plan
+from wanexp.plan import Plan, make_plan
 from wanexp.presets.comfy_export import comfyui_workflow
 from wanexp.presets.comfy_nodes import api_tree, files_for
 from wanexp.sampler_facts import SAMPLER_FACTS
@@ -38,7 +38,8 @@ pytestmark = pytest.mark.skipif(not URL, reason="WANEXP_COMFYUI_URL names no Com
 
 
 def graph_of(trial: Trial, plan: Plan) -> dict[str, dict]:
-    files = files_for(trial.recipe.model, FILES)
+    model = trial.recipe.model
+    files = files_for(model, {expert: FILES[expert] for expert in model.experts})
     return json.loads(json.dumps(api_tree(comfyui_workflow(trial, plan, files, "test"))))
 
 
@@ -113,6 +114,39 @@ def test_a_lora_does_in_comfyui_what_it_does_here(tmp_path, conditioning, backen
     difference = compare(*worn, conditioning, backend)
     print(f"lora: {difference:.2g}")
     assert difference < 1e-4
+
+
+DENSE: dict[str, dict[str, dict[str, object]]] = {
+    "euler": {"only": {"steps": 5, "sampler": "euler"}},
+    "renoise": {
+        "establish": {"steps": 5, "sampler": "dpmpp_2m"},
+        "refine": {"steps": 4, "sampler": "heun", "denoise": 0.5, "scheduler": "karras"},
+        "polish": {"steps": 4, "sampler": "dpmpp_2m_sde", "sigma_start": 0.4},
+    },
+}
+
+
+@pytest.mark.parametrize("name", DENSE)
+def test_the_5b_keeps_its_first_frame_in_comfyui_as_here(name, tmp_path) -> None:
+    dense(tmp_path)
+    model = MODELS["wan22_ti2v_5b"]
+    given = {key: widened(value) for key, value in load_file(GOLDEN / "inputs.safetensors").items()}
+    told = Conditioning(
+        positive=given["positive"],
+        negative=given["negative"],
+        image=first_frame(),
+        latent_shape=(1, 48, 3, 6, 8),
+    )
+    sizes = {"width": 128, "height": 96, "frames": 9, "scheduler": "simple"}
+    recipe = recipe_from({"name": model.name}, {**sizes, "stages": DENSE[name]})
+    trial, plan = Trial(recipe=recipe, case=CASE, seed=3, memory=CPU), make_plan(recipe)
+    found = asked(graph_of(trial, plan))
+    own = DiffusersBackend(folder=tmp_path, model=model, memory=CPU)
+    seeds = [stage_seed(3, k) for k in range(len(plan.stages))]
+    for end in generate(plan, told, seeds, own):
+        difference = ((found[end.name] - end.latent).abs().max() / end.latent.std()).item()
+        print(f"5b {name} {end.name}: {difference:.2g}")
+        assert difference < 1e-4
 
 
 def test_random_recipes_end_in_comfyui_where_they_end_here(conditioning, backend) -> None:

@@ -230,7 +230,7 @@ def _source(page: _Page, link: Link) -> object:
             link = page.outlets[link]
             continue
         node = page.nodes.get(link[0])
-        if node is None or node.mode == MUTED:
+        if node is None:
             return None
         if node.type == PRIMITIVE:
             return _settings(node).get("value")
