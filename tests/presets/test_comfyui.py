@@ -294,6 +294,14 @@ def test_random_recipes_come_back_as_they_were() -> None:
     assert count > 100
 
 
+def test_parts_that_the_official_rule_would_cut_elsewhere_are_not_joined() -> None:
+    graph = kind("official_rule")
+    first, second = (n["inputs"] for n in graph.values() if n["class_type"] == "KSamplerAdvanced")
+    first["end_at_step"] = second["start_at_step"] = first["end_at_step"] + 1
+    with pytest.raises(ConfigError, match="no stage of wanexp runs its levels"):
+        imported(graph)
+
+
 def test_a_single_stage_of_the_5b_comes_back() -> None:
     recipe = recipe_from({"name": "wan22_ti2v_5b"}, {"stages": {"a": {"steps": 5}}})
     trial = Trial(recipe=recipe, case=CASE, seed=1, memory=CPU)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,16 @@ def test_what_does_not_exist_is_refused_by_name(folder) -> None:
     assert "only comfyui" in refused(
         folder, "export", "mine", "--best", "--file", "high=x", "--out", "-"
     )
+
+
+def test_a_trial_that_ran_by_another_plan_is_refused(folder, tmp_path) -> None:
+    shutil.copytree(folder / "studies", tmp_path / "studies")
+    digest = record_of(folder, "B", "moon").digest
+    path = tmp_path / "studies" / "mine" / "trials" / digest / "record.json"
+    tree = json.loads(path.read_text())
+    tree["plan"]["stages"]["refine"]["sigmas"][1] += 0.01
+    path.write_text(json.dumps(tree))
+    assert "ran by another plan" in refused(tmp_path, "export", "mine", "--trial", digest)
 
 
 # Targets

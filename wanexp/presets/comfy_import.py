@@ -297,7 +297,6 @@ def _fits(plan: Plan, index: int, one: _Asked) -> bool:
     stage = plan.stages[index]
     return (
         same_levels((stage.sigma_start, *stage.sigmas[1:]), one.run.levels)
-        and (stage.takeover != "continue") == one.run.adds_noise
         and stage.experts == one.experts
     )
 
