@@ -118,6 +118,11 @@ def test_zoom_goes_to_the_same_place_in_every_video(browser, forms):
         assert not any(row_is_numbers(picture) for picture in after)
         same = [p.mean((0, 1)).round(-1).tolist() for p in after[1:7:3]]
         assert same[0] == same[1], "one arm on two pictures shows the same part"
+        seen.page.mouse.down()
+        seen.page.mouse.move(box["x"] + box["width"], box["y"] + 0.8 * box["height"], steps=3)
+        seen.page.mouse.up()
+        assert seen.state("view") == "grid", "dragging moves the picture and opens nothing"
+        assert seen.page.evaluate("wanexp.state().zoom[1] < 0.5")
         seen.page.keyboard.press("0")
         assert seen.state("zoom") == [1, 0.5, 0.5]
 

@@ -78,7 +78,7 @@ function makeTile(trial) {
     return tile;
   }
   const screen = makeScreen({ feeds: [feedOf(trial)], shape: shapeOf(trial), label: `Video of ${name}, ${plural(trial.frames, 'frame')}` });
-  const compare = el('button', { type: 'button', class: 'watch', 'aria-label': `Compare ${name} with ${opponentOf(trial.arm)}`, onclick: () => openTile(screen, trial) }, screen.node);
+  const compare = el('button', { type: 'button', class: 'watch', 'aria-label': `Compare ${name} with ${opponentOf(trial.arm)}`, onclick: () => openTile(trial) }, screen.node);
   const stages = trial.stages.length > 1
     ? el('button', { type: 'button', class: 'quiet', 'aria-label': `Stages of ${name}`, onclick: () => openStages(trial) }, 'stages')
     : '';
@@ -109,8 +109,7 @@ function opponentOf(arm) {
   return arm !== BASELINE ? BASELINE : REST.b === arm ? SOURCE : REST.b;
 }
 
-function openTile(screen, trial) {
-  if (screen.node.dataset.dragged) { delete screen.node.dataset.dragged; return; }
+function openTile(trial) {
   setState({ view: 'compare', a: opponentOf(trial.arm), b: trial.arm, case: trial.case, seed: String(trial.seed) });
   toSection('videos');
 }

@@ -160,24 +160,28 @@ function pointAt(screen, event) {
 
 function drag(screen) {
   let held = null;
+  let moved = false;
   screen.node.addEventListener('wheel', event => {
     if (!event.ctrlKey && !event.metaKey) return;
     event.preventDefault();
     zoomBy(Math.exp(-event.deltaY / 200), ...pointAt(screen, event));
   }, { passive: false });
   screen.node.addEventListener('pointerdown', event => {
-    if (state.zoom[0] > 1 && event.button === 0 && screen.kind !== 'wipe') held = [event.clientX, event.clientY, ...state.zoom];
+    moved = false;
+    if (state.zoom[0] > 1 && event.button === 0 && !event.target.closest('.wipe-handle')) held = [event.clientX, event.clientY, ...state.zoom];
   });
   screen.node.addEventListener('pointermove', event => {
     if (!held) return;
     if (Math.hypot(event.clientX - held[0], event.clientY - held[1]) > 4) {
-      screen.node.dataset.dragged = '1';
+      moved = true;
       if (!screen.node.hasPointerCapture(event.pointerId)) screen.node.setPointerCapture(event.pointerId);
     }
     const [x, y, scale, oldX, oldY] = held;
     const { clientWidth, clientHeight } = screen.node;
     setState({ zoom: keepInside([scale, oldX - (event.clientX - x) / clientWidth / scale, oldY - (event.clientY - y) / clientHeight / scale]) });
   });
+  // A drag is no click: what is around the screen must not open.
+  screen.node.addEventListener('click', event => { if (moved) event.stopPropagation(); });
   for (const end of ['pointerup', 'pointercancel']) screen.node.addEventListener(end, () => { held = null; });
 }
 

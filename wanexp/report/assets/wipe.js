@@ -71,7 +71,8 @@ function wipeParts(screen, sides) {
     place();
   };
   screen.node.addEventListener('pointerdown', event => {
-    if (event.button !== 0) return;
+    // In an enlarged picture a drag moves the picture, and only the edge itself the edge.
+    if (event.button !== 0 || (state.zoom[0] > 1 && !event.target.closest('.wipe-handle'))) return;
     screen.node.setPointerCapture(event.pointerId);
     follow(event);
     screen.node.addEventListener('pointermove', follow);
