@@ -26,6 +26,10 @@ from wanexp.options import Protocol
 Answer = Literal["holds", "does not hold", "open", "not tested here"]
 
 
+LOOSE = 1.5
+"""An interval of a cost that spans more than this says nothing of a figure inside it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finding:
     """What was measured beside a claim.
@@ -121,6 +125,8 @@ def times(
     ratio = t_interval(paired.values())
     mean, low, high = (float(np.exp(x)) for x in ratio)
     words = (f"{mean:.2f} times", f"{low:.2f} to {high:.2f}")
+    if high / low > LOOSE:
+        return _answer(words, "open", "times vary too much between cases; the machine was busy")
     within = low <= claimed[1] and high >= claimed[0]
     return _answer(words, "holds" if within else "does not hold", f"{len(paired.by_case)} cases")
 

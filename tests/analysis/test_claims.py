@@ -106,6 +106,14 @@ def test_a_cost_is_compared_with_the_claimed_range():
     assert found.answer == "does not hold" and found.measured == "1.80 times"
 
 
+def test_a_cost_that_was_timed_on_a_busy_machine_is_open():
+    table = priced(drawn({"one": 0.0, "two": 0.0}), {"one": 50, "two": 86})
+    took = table.trials["seconds"] * np.random.default_rng(0).lognormal(0, 1.5, len(table.trials))
+    busy = dataclasses.replace(table, trials=table.trials.assign(seconds=took))
+    found = times(measured_study(busy, protocol()), "two", "one", "seconds", (1.6, 1.8))
+    assert found.answer == "open" and "busy" in found.why
+
+
 def test_a_share_of_sharp_videos_is_taken_inside_each_case():
     table = drawn({"one": 0.0, "two": 0.0}, cases=6, seeds=2, metric="detail")
     sharp = np.where(
