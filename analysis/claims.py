@@ -101,11 +101,11 @@ def less(study: Measured, arm: str, against: str, metric: str, share: float) -> 
     if kept == "lost":
         return _answer(words, "does not hold", "motion is lost, and what moves less shows less")
     if effect.low > claimed:
-        beside = "it rises" if effect.low > 0 else f"{share:.0%} less is ruled out"
+        beside = "it rises" if effect.low > 0 else f"{100 * share:.0f} % less is ruled out"
         return _answer(words, "does not hold", f"{beside} ({_cases(effect)})")
     if effect.high < 0:
         return _answer(words, "holds", f"{_cases(effect)}, motion {kept}")
-    return _answer(words, "open", f"neither {share:.0%} less nor no change is ruled out")
+    return _answer(words, "open", f"neither {100 * share:.0f} % less nor no change is ruled out")
 
 
 def motion_of(study: Measured, arm: str, against: str) -> str:
@@ -174,7 +174,7 @@ def sharp_share(
     if not cases:
         return _answer(("", ""), "open", f"{metric} is defined for no case")
     ours, theirs = (np.array([shares[name][case] for case in cases]) for name in (arm, against))
-    measured = f"{theirs.mean():.0%} → {ours.mean():.0%}"
+    measured = f"{100 * theirs.mean():.0f} % → {100 * ours.mean():.0f} %"
     if len(cases) < LEAST_CASES:
         return _answer((measured, ""), "open", f"only {len(cases)} cases with a face")
     found = t_interval(ours - theirs)
@@ -212,9 +212,11 @@ def part_of(
         none = "shows no benefit that could be shared"
         return _answer((f"{whole}: {gain}", interval_words(all_of)), "open", f"{whole} {none}")
     found = t_interval(gained - share * full)
-    words = (f"{gained.mean() / full.mean():.0%} of it", "")
+    words = (f"{100 * gained.mean() / full.mean():.0f} % of it", "")
     if found.high < 0:
-        return _answer(words, "does not hold", f"less than {share:.0%} ({len(cases)} cases)")
+        return _answer(
+            words, "does not hold", f"less than {100 * share:.0f} % ({len(cases)} cases)"
+        )
     more = "more" if found.low > 0 else "about as much"
     return _answer(words, "holds", f"{more} ({len(cases)} cases)")
 

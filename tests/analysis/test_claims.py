@@ -29,7 +29,7 @@ def test_a_fall_as_large_as_claimed_holds_and_a_smaller_one_does_not():
     found = less(study({"one": 0.0, "two": np.log(0.3)}), "two", "one", "flicker", 0.68)
     assert found.answer == "holds" and "% lower" in found.measured
     found = less(study({"one": 0.0, "two": np.log(0.6)}), "two", "one", "flicker", 0.68)
-    assert found.answer == "does not hold" and found.why.startswith("68% less is ruled out")
+    assert found.answer == "does not hold" and found.why.startswith("68 % less is ruled out")
 
 
 def test_a_rise_where_a_fall_is_claimed_is_called_one():
@@ -125,5 +125,5 @@ def test_a_share_of_sharp_videos_is_taken_inside_each_case():
         measured_study(dataclasses.replace(table, trials=trials), protocol()),
         *("two", "one", "detail", 0.8, 0.18),
     )
-    assert found.measured == "50% → 100%" and found.answer == "holds"
+    assert found.measured == "50 % → 100 %" and found.answer == "holds"
     assert found.why == "5 cases with a face"
