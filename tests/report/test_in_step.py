@@ -132,7 +132,24 @@ def row_is_numbers(picture: np.ndarray) -> bool:
     return bool((picture[len(picture) // 8].mean(-1) < 25).any())
 
 
-def test_what_is_decoded_is_forgotten_when_nobody_looks(browser, forms):
+def test_pictures_that_nobody_looks_at_are_forgotten_when_memory_is_short(browser, forms):
+    with watched(browser) as seen:
+        seen.open(forms.folder)
+        before = seen.numbers()
+        seen.page.evaluate("scrollTo(0, document.body.scrollHeight)")
+        seen.until("[...wanexp.screens.values()].every(s => !s.awake)")
+        held = "[...wanexp.store.values()].filter(e => e.pictures.length).length"
+        assert seen.page.evaluate(held) >= len(before)
+        seen.page.evaluate("wanexp.makeRoom()")
+        assert seen.page.evaluate(held) >= len(before), "there is room"
+        seen.page.evaluate("wanexp.makeRoom(0)")
+        assert seen.page.evaluate(held) == 0
+        seen.page.evaluate("document.querySelector('#videos').scrollIntoView()")
+        seen.settle()
+        assert seen.numbers() == before
+
+
+def test_views_that_come_and_go_leave_no_screens_behind(browser, forms):
     with watched(browser) as seen:
         seen.open(forms.single)
         sizes = [seen.page.evaluate("wanexp.screens.size")]

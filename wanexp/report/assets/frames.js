@@ -58,12 +58,13 @@ async function work() {
 
 const weight = entry => entry.pictures.reduce((sum, picture) => sum + 4 * picture.width * picture.height, 0);
 
-function makeRoom() {
+/** Forgets what nobody looks at, longest ago first, until the rest fits. */
+function makeRoom(memory = MEMORY) {
   let total = 0;
   for (const entry of store.values()) total += weight(entry);
   const idle = [...store.values()].filter(entry => !entry.fresh.size && entry.pictures.length).sort((a, b) => a.used - b.used);
   for (const entry of idle) {
-    if (total <= MEMORY) return;
+    if (total <= memory) return;
     total -= weight(entry);
     entry.pictures.forEach(picture => picture.close());
     store.delete(entry.key);

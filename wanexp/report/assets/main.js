@@ -109,4 +109,4 @@ if (state.frame !== null) seekFrame(state.frame);
 else if (!matchMedia('(prefers-reduced-motion: reduce)').matches) play();
 if (location.hash) toSection(state.section || (/view=|case=|frame=/.test(location.hash) ? 'videos' : 'main'));
 /* For tests: what the page believes. */
-window.wanexp = { clock, screens, store, state: () => state, hashOf, stateOf, frameAt, advance, readTrack, rest: REST };
+window.wanexp = { clock, screens, store, makeRoom, state: () => state, hashOf, stateOf, frameAt, advance, readTrack, rest: REST };
