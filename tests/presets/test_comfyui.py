@@ -87,7 +87,7 @@ def test_every_kind_of_stage_fits_the_nodes_that_comfyui_describes(name) -> None
 
 
 def test_random_recipes_fit_the_nodes_that_comfyui_describes() -> None:
-    for trial, plan in random_trials(1000, 600):
+    for trial, plan in random_trials(1000, 400):
         try:
             graph = exported(trial, plan)
         except ConfigError:
@@ -284,14 +284,14 @@ def test_every_kind_of_stage_comes_back_as_it_was(name) -> None:
 
 def test_random_recipes_come_back_as_they_were() -> None:
     count = 0
-    for trial, plan in random_trials(20_000, 1500):
+    for trial, plan in random_trials(20_000, 800):
         try:
             exported(trial, plan)
         except ConfigError:
             continue
         assert_same(trial, plan)
         count += 1
-    assert count > 100
+    assert count > 50
 
 
 def test_parts_that_the_official_rule_would_cut_elsewhere_are_not_joined() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,18 +12,29 @@ from mlflow.artifacts import download_artifacts
 
 from tests.planted import plant, sweep, write_sweep
 from tests.presets.test_exporting import run
+from wanexp.record import StudyPaths
+from wanexp.track import prepare
+from wanexp.tracking import Tracking
 from wanexp.tracking.registry import ALIAS, CONTENT, model_name
 
 EXPORT = ("export", "mine", "--best")
 
 
-@pytest.fixture
-def folder(tmp_path) -> Path:
-    write_sweep(tmp_path)
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A study in which A is better than the baseline, and MLflow's tables, which take seconds."""
+    home = tmp_path_factory.mktemp("home")
+    write_sweep(home)
     with pytest.MonkeyPatch.context() as patch:
         plant(patch, {"A": 0.5, "B": 1.0, "C": 1.0})
-        sweep(tmp_path)
-    return tmp_path
+        sweep(home)
+    assert prepare(Tracking(), StudyPaths(home / "studies" / "none")).problem is None
+    return home
+
+
+@pytest.fixture
+def folder(finished, tmp_path) -> Path:
+    return shutil.copytree(finished, tmp_path / "home")
 
 
 def client(folder: Path) -> MlflowClient:
