@@ -1,9 +1,8 @@
 """What people prefer: Bradley–Terry scores, agreement of raters, and which metric sees with them.
 
 Sources: R. A. Bradley and M. E. Terry, "Rank analysis of incomplete block designs", Biometrika
-1952; the iteration: D. R. Hunter, "MM algorithms for generalized Bradley–Terry models", Annals of
-Statistics 2004. Ties count half to either side. Intervals are jackknifed over cases, because votes
-on one picture go together: B. Efron and C. Stein, Annals of Statistics 1981.
+1952. Ties count half to either side. Intervals are jackknifed over cases, because votes on one
+picture go together: B. Efron and C. Stein, Annals of Statistics 1981.
 """
 
 from __future__ import annotations
@@ -14,17 +13,26 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import expit
 from scipy.stats import t
 
 from analysis.intervals import ALPHA, LEAST_CASES, Array
 from analysis.load import StudyTable
 
+Places = NDArray[np.intp]
+
 PRIOR = 0.5
 """Won and lost votes that every arm has against an average one before anybody voted.
 
 Without them an arm that won every vote would be infinitely better.
 """
+
+STEPS = 200
+"""More than any votes need."""
+
+SHARES = {(True, False): 1.0, (False, False): 0.0, (False, True): 0.5}
+"""Of a vote, by whether the first arm was chosen, and whether neither was."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,10 +117,13 @@ def preferences(votes: Sequence[Vote], question: str, baseline: str) -> list[Pre
         baseline: Whom scores are counted from; where it was never shown, from the average.
     """
     asked = [vote for vote in votes if vote.question == question]
-    arms = sorted({arm for vote in asked for arm in vote.arms})
-    score = _jackknifed(asked, lambda some: _relative(strengths(some, arms), arms, baseline))
-    if score is None:
+    if not asked:
         return []
+    arms = sorted({arm for vote in asked for arm in vote.arms})
+    score = _jackknifed(
+        [vote.case for vote in asked],
+        lambda kept: _relative(strengths([asked[k] for k in kept], arms), arms, baseline),
+    )
     rows = []
     for i, arm in enumerate(arms):
         mine = [vote for vote in asked if arm in vote.arms]
@@ -134,24 +145,25 @@ def preferences(votes: Sequence[Vote], question: str, baseline: str) -> list[Pre
 
 def strengths(votes: Sequence[Vote], arms: Sequence[str]) -> Array:
     """Bradley–Terry scores (arms,), log odds against an average arm; each ``PRIOR`` towards 0."""
-    number = {arm: i for i, arm in enumerate(arms)}
-    met = np.zeros((len(arms), len(arms)))
-    won = np.full(len(arms), PRIOR)
-    for vote in votes:
-        i, j = (number[arm] for arm in vote.arms)
-        met[i, j] += 1
-        met[j, i] += 1
-        for arm in (i, j):
-            won[arm] += 0.5 if vote.better is None else float(arms[arm] == vote.better)
-    strength = np.ones(len(arms))
-    for _ in range(10_000):
-        against = (met / (strength[:, None] + strength)).sum(1) + 2 * PRIOR / (strength + 1)
-        after = won / against
-        settled = np.allclose(after, strength, rtol=1e-9)
-        strength = after
-        if settled:
+    met, won = np.zeros((len(arms), len(arms))), np.full(len(arms), PRIOR)
+    first, second = (np.array([arms.index(vote.arms[side]) for vote in votes]) for side in (0, 1))
+    share = np.array([SHARES[vote.better == vote.arms[0], vote.better is None] for vote in votes])
+    np.add.at(met, (first, second), 1)
+    np.add.at(met, (second, first), 1)
+    np.add.at(won, first, share)
+    np.add.at(won, second, 1 - share)
+    score = np.zeros(len(arms))
+    for _ in range(STEPS):  # Newton's: the likelihood is concave, and the prior keeps it bounded
+        chance = expit(score[:, None] - score)
+        average = expit(score)
+        slope = won - (met * chance).sum(1) - 2 * PRIOR * average
+        bend = met * chance * (1 - chance)
+        curve = np.diag(bend.sum(1) + 2 * PRIOR * average * (1 - average)) - bend
+        step = np.linalg.solve(curve, slope).clip(-1, 1)
+        score = score + step
+        if abs(step).max() < 1e-10:
             break
-    return np.log(strength)
+    return score
 
 
 def agreements(votes: Sequence[Vote]) -> list[Agreement]:
@@ -182,8 +194,11 @@ def sights(votes: Sequence[Vote], table: StudyTable) -> list[Sight]:
         for metric in table.metrics:
             quality = _quality(done[metric].to_dict(), table.directions[metric])
             known = [v for v in decided if all((a, v.case, v.seed) in quality for a in v.arms)]
-            seen = _jackknifed(known, lambda some, q=quality: np.array([_share(some, q)]))
-            if seen is not None:
+            if known:
+                alike = np.array([_seen(vote, quality) for vote in known])
+                seen = _jackknifed(
+                    [vote.case for vote in known], lambda kept, a=alike: a[kept].mean(keepdims=True)
+                )
                 share = float(seen.value[0])
                 rows.append(
                     Sight(
@@ -204,17 +219,18 @@ class _Estimate:
     half: Array | None
 
 
-def _jackknifed(
-    votes: Sequence[Vote], estimate: Callable[[Sequence[Vote]], Array]
-) -> _Estimate | None:
-    """The estimate of all votes, and half of its interval from leaving out each case in turn."""
-    if not votes:
-        return None
-    cases = sorted({vote.case for vote in votes})
-    value, count = estimate(votes), len(cases)
+def _jackknifed(cases: Sequence[str], estimate: Callable[[Places], Array]) -> _Estimate:
+    """The estimate of all votes, and half of its interval from leaving out each case in turn.
+
+    Args:
+        cases: Of each vote.
+        estimate: Of the votes in some places.
+    """
+    of_vote, names = np.array(cases), sorted(set(cases))
+    value, count = estimate(np.arange(len(cases))), len(names)
     if count < LEAST_CASES:
         return _Estimate(value=value, half=None)
-    without = np.stack([estimate([v for v in votes if v.case != case]) for case in cases])
+    without = np.stack([estimate(np.flatnonzero(of_vote != name)) for name in names])
     error = np.sqrt((count - 1) / count * ((without - without.mean(0)) ** 2).sum(0))
     return _Estimate(value=value, half=t.ppf(1 - ALPHA / 2, count - 1) * error)
 
@@ -245,13 +261,11 @@ def _quality(values: Mapping[object, float], direction: str) -> dict[object, flo
     return {key: better[direction](v) for key, v in values.items() if np.isfinite(v)}
 
 
-def _share(votes: Sequence[Vote], quality: Mapping[object, float]) -> float:
-    seen = []
-    for vote in votes:
-        other = next(arm for arm in vote.arms if arm != vote.better)
-        chosen, left = (quality[arm, vote.case, vote.seed] for arm in (vote.better, other))
-        seen.append(0.5 if chosen == left else float(chosen > left))
-    return float(np.mean(seen))
+def _seen(vote: Vote, quality: Mapping[object, float]) -> float:
+    """1 where the chosen video reads as better, 0 where the other does."""
+    other = next(arm for arm in vote.arms if arm != vote.better)
+    chosen, left = (quality[arm, vote.case, vote.seed] for arm in (vote.better, other))
+    return 0.5 if chosen == left else float(chosen > left)
 
 
 def _sides(seen: object, pair: tuple[str | None, str | None]) -> tuple[int, int]:
