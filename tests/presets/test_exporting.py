@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -136,14 +137,32 @@ def test_what_does_not_exist_is_refused_by_name(folder) -> None:
     )
 
 
-def test_a_trial_that_ran_by_another_plan_is_refused(folder, tmp_path) -> None:
-    shutil.copytree(folder / "studies", tmp_path / "studies")
-    digest = record_of(folder, "B", "moon").digest
-    path = tmp_path / "studies" / "mine" / "trials" / digest / "record.json"
+def altered(folder: Path, home: Path, digest: str, change: Callable[[dict], object]) -> None:
+    """A copy of the studies in which one trial's record says something else."""
+    shutil.copytree(folder / "studies", home / "studies", dirs_exist_ok=True)
+    path = home / "studies" / "mine" / "trials" / digest / "record.json"
     tree = json.loads(path.read_text())
-    tree["plan"]["stages"]["refine"]["sigmas"][1] += 0.01
+    change(tree)
     path.write_text(json.dumps(tree))
+
+
+def test_a_trial_that_ran_by_another_plan_is_refused(folder, tmp_path) -> None:
+    digest = record_of(folder, "B", "moon").digest
+
+    def move(tree: dict) -> None:
+        tree["plan"]["stages"]["refine"]["sigmas"][1] += 0.01
+
+    altered(folder, tmp_path, digest, move)
     assert "ran by another plan" in refused(tmp_path, "export", "mine", "--trial", digest)
+
+
+def test_a_preset_whose_weights_have_changed_says_so(folder, tmp_path) -> None:
+    digest = record_of(folder, "B", "moon").digest
+    assert "other_weights" not in exported(folder, "--trial", digest)
+    altered(folder, tmp_path, digest, lambda tree: tree["trial"].update(weights="f" * 16))
+    preset = yaml.safe_load(exported(tmp_path, "--trial", digest))
+    assert "others by now" in preset["evidence"]["other_weights"]
+    assert preset["model"]["weights"] == "f" * 16
 
 
 # Targets

@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import pprint
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +22,8 @@ from wanexp.presets.bundle import bundle, sampler_functions
 from wanexp.sampler_facts import SAMPLER_FACTS, integrated_levels
 
 EXPERT_FOLDERS = ("transformer", "transformer_2")
+WIDTH = 98
+
 GIVEN = ("PlannedStage", "integrated_levels", "image_path")
 """What the script defines itself."""
 
@@ -83,7 +86,7 @@ def diffusers_script(trial: Trial, plan: Plan, title: str, about: Sequence[str])
     text = files("wanexp.presets").joinpath("diffusers_script.txt").read_text(encoding="utf-8")
     parts = {
         "TITLE": _safe(title),
-        "ABOUT": "\n".join(map(_safe, [*about, "", *_needs(used)])),
+        "ABOUT": "\n".join(map(_safe, [*_wrapped(about), "", *_needs(used)])),
         "IMPORTS": _imports([*IMPORTS, *found.imports]),
         "FACTS": _facts(trial),
         "STAGES": _stages(plan),
@@ -97,6 +100,10 @@ def diffusers_script(trial: Trial, plan: Plan, title: str, about: Sequence[str])
 def _safe(text: str) -> str:
     """Text that cannot end the docstring that it stands in."""
     return text.replace("\\", "/").replace('"""', "'''")
+
+
+def _wrapped(lines: Sequence[str]) -> list[str]:
+    return [part for line in lines for part in textwrap.wrap(line, WIDTH)]
 
 
 def _needs(used: set[str]) -> list[str]:
