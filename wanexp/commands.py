@@ -165,6 +165,7 @@ def study_summary(study: StudyPaths) -> Summary | None:
     for row in rows.itertuples(index=False):
         lines.append("| " + " | ".join(_cell(value) for value in row) + " |")
     lines += ["", "Medians over cases and seeds.", *_verdict_lines(loaded)]
+    lines += _people_lines(study, loaded)
     return Summary(
         table=rows.to_dict("list"), text="\n".join(lines) + "\n", files=mirrored_pages(study)
     )
@@ -182,6 +183,16 @@ def _verdict_lines(table: StudyTable) -> list[str]:
     lines += [f"- {sentence}" for sentence in comparison_sentences(comparison)]
     lines += ["", "## Quality against cost", ""]
     return lines + [f"- {sentence}" for sentence in front_sentences(found)]
+
+
+def _people_lines(study: StudyPaths, table: StudyTable) -> list[str]:
+    from wanexp.rating.results import count_ratings, rating_words
+
+    ratings = count_ratings(study, table)
+    if ratings is None:
+        return []
+    heading = f"## What people say ({ratings.answers} pairs, rated blind)"
+    return ["", heading, "", *(f"- {line}" for line in rating_words(ratings))]
 
 
 def _cell(value: object) -> str:

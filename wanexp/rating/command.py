@@ -65,7 +65,10 @@ def rate_command(
     try:
         server.serve_forever()
     except KeyboardInterrupt:
-        console.print(f"\n{_kept(study, sitting.rater)}; wanexp rate {name} --results counts them")
+        console.print(
+            f"\n{_kept(study, sitting.rater)}. wanexp rate {name} --results counts them,"
+            f" wanexp report {name} shows them, wanexp sync {name} sends them to MLflow"
+        )
     finally:
         server.server_close()
     return 0
@@ -125,7 +128,7 @@ def _cell(ratings: Ratings, question: str, arm: str) -> str:
     if row.interval is None:
         return f"{100 * row.chance:.0f} %"
     low, high = (f"{100 * limit:.0f}" for limit in row.interval)
-    return f"{100 * row.chance:.0f} % [{low} to {high}]"
+    return f"{100 * row.chance:.0f} % [{low}–{high}]"
 
 
 def _kept(study: StudyPaths, rater: str) -> str:

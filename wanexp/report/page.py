@@ -18,6 +18,7 @@ from wanexp.compare import compared
 from wanexp.record import StudyPaths, utc_now
 from wanexp.report.content import Content, study_content
 from wanexp.report.media import MOST_INSIDE, beside, inside
+from wanexp.report.people import people_sections
 from wanexp.report.sections import Section
 from wanexp.report.verdict import effects_tree, front_tree, verdict_tree
 
@@ -120,7 +121,7 @@ def _gather(study: StudyPaths, extra: Sequence[Section]) -> tuple[Content, dict[
         "verdict": verdict_tree(table, found, problem),
         "effects": effects_tree(table, found),
         "front": front_tree(found),
-        "sections": [section.tree() for section in extra],
+        "sections": [section.tree() for section in (*people_sections(study, table), *extra)],
         **content.tree,
     }
     return content, tree
