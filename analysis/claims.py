@@ -132,7 +132,11 @@ def times(
 
 
 def equal_cost(study: Measured, arm: str, single: str, metric: str) -> Finding:
-    """The claim that stages beat one stage that costs the same."""
+    """The claim that stages beat one stage that costs the same.
+
+    Where they do worse it is said whether the single stage moves as they do: what moves less has
+    fewer faults.
+    """
     effect = study.effect(arm, single, metric)
     if effect.low is None or effect.high is None:
         return _too_few(effect)
@@ -144,7 +148,9 @@ def equal_cost(study: Measured, arm: str, single: str, metric: str) -> Finding:
         return _answer(words, "holds", f"{_cases(effect)}")
     if gain_high < margin:
         beside = "it is worse" if gain_high < 0 else "a gain that matters is ruled out"
-        return _answer(words, "does not hold", f"{beside} ({_cases(effect)})")
+        moved = motion_of(study, single, arm)
+        but = "" if moved == "kept" else f"; but the single stage's own motion is {moved}"
+        return _answer(words, "does not hold", f"{beside} ({_cases(effect)}){but}")
     return _answer(words, "open", f"a gain that matters is not ruled out ({_cases(effect)})")
 
 

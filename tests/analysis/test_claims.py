@@ -67,6 +67,16 @@ def test_stages_beat_one_of_equal_cost_only_where_a_gain_is_shown():
     assert "it is worse" in answers["worse"].why
 
 
+def test_a_single_stage_that_wins_by_moving_less_is_told():
+    still = study({"one": 0.0, "worse": 0.4}, motion={"one": -0.5})
+    assert (
+        "the single stage's own motion is lost" in equal_cost(still, "worse", "one", "flicker").why
+    )
+    assert (
+        "motion" not in equal_cost(study({"one": 0.0, "worse": 0.4}), "worse", "one", "flicker").why
+    )
+
+
 def test_more_that_gives_nothing_is_wasteful():
     arms = {"one": 0.0, "same": 0.0, "better": -0.4}
     assert wasteful(study(arms), "same", "one", "flicker").answer == "holds"
