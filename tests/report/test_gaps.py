@@ -210,6 +210,7 @@ def test_two_hundred_trials_are_as_light_as_twenty(browser, tmp_path):
                 return [most, gaps.sort((a, b) => a - b)];
             }"""
         )
+        seen.page.evaluate("document.querySelectorAll('.row')[20].scrollIntoView()")
         seen.settle()
         assert len(set(seen.numbers())) == 1
     assert most <= 60, "tiles far away hold no canvas"

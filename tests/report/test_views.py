@@ -135,6 +135,15 @@ def test_filters_show_what_was_chosen_and_all_again(browser, forms):
         assert page.locator(".row").count() == 5
 
 
+def test_a_jump_over_rows_that_are_not_filled_yet_arrives(browser, forms):
+    with watched(browser, width=700, height=500) as seen:
+        seen.page.goto(forms.folder + "#section=effects&size=l")
+        seen.until("document.querySelectorAll('.tile').length > 0")
+        seen.page.wait_for_timeout(400)
+        top = seen.page.evaluate("document.querySelector('#effects').getBoundingClientRect().top")
+    assert -20 <= top <= 140
+
+
 def test_a_tile_opens_its_arm_against_the_baseline(browser, forms):
     with watched(browser) as seen:
         seen.open(forms.folder)

@@ -21,8 +21,20 @@ function showGrid(place) {
     const node = el('article', { class: 'row', 'aria-label': title }, rowHead(row, title), tiles);
     gridRows.set(node, { ...row, tiles, filled: false });
     place.append(node);
+    tiles.style.minHeight = `${tilesHeight(row, tiles)}px`;
     nearby.observe(node);
   }
+}
+
+/** About how high a row's tiles will be: a page whose length is right jumps to the right place. */
+const CAPTION = 68; // px of name and curve under a picture
+function tilesHeight(row, tiles) {
+  const lines = getComputedStyle(tiles);
+  const widths = lines.gridTemplateColumns.split(' ').map(parseFloat);
+  const count = row.trials.length + (state.source ? 1 : 0);
+  const gap = parseFloat(lines.rowGap) || 0;
+  const high = (widths[0] || 0) / shapeOf(row.trials.find(trial => trial.width)) + CAPTION;
+  return Math.round(Math.ceil(count / widths.length) * (high + gap) - gap);
 }
 
 function clearGrid(place) {
@@ -45,14 +57,14 @@ function rowHead(row, title) {
 function fillRow(node, row) {
   if (row.filled) return;
   row.filled = true;
-  node.style.minHeight = '';
+  row.tiles.style.minHeight = '';
   if (state.source) row.tiles.append(sourceTile(row));
   row.tiles.append(...row.trials.map(makeTile));
 }
 
 function emptyRow(node, row) {
   if (!row.filled || node.contains(document.activeElement)) return;
-  node.style.minHeight = `${node.offsetHeight}px`;
+  row.tiles.style.minHeight = `${row.tiles.offsetHeight}px`;
   row.filled = false;
   dropScreensIn(node);
   dropCurvesIn(node);
