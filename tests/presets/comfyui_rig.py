@@ -218,8 +218,8 @@ NODES = """
     UNETLoader CLIPLoader VAELoader LoadImage CLIPTextEncode WanImageToVideo ModelSamplingSD3
     Wan22ImageToVideoLatent LoraLoaderModelOnly KSampler KSamplerAdvanced SamplerCustom
     SamplerCustomAdvanced CFGGuider RandomNoise DisableNoise KSamplerSelect BasicScheduler
-    KarrasScheduler ExponentialScheduler SplitSigmas SetFirstSigma ManualSigmas VAEDecode
-    VAEDecodeTiled CreateVideo SaveVideo
+    KarrasScheduler ExponentialScheduler SamplingPercentToSigma SplitSigmas SetFirstSigma
+    ManualSigmas VAEDecode VAEDecodeTiled CreateVideo SaveVideo
 """
 FILE_INPUTS = ("unet_name", "clip_name", "vae_name", "lora_name", "image")
 

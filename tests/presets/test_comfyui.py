@@ -188,9 +188,23 @@ def test_the_minimum_version_follows_from_the_nodes() -> None:
 
 
 def test_what_comfyui_draws_on_the_device_is_said() -> None:
-    told = " ".join(notes(*trial_of({"stages": {"a": {"steps": 4, "sampler": "lcm"}}})))
-    assert "a (lcm)" in told
-    assert "lcm" not in " ".join(notes(*trial_of(KINDS["sde"])))
+    stage = {"steps": 4, "sampler": "lcm", "expert": "high"}
+    assert "a (lcm)" in told_of({"stages": {"a": stage}})
+    assert told_of(KINDS["sde"]) == ""
+
+
+def told_of(tree: dict[str, object]) -> str:
+    trial, plan = trial_of(tree)
+    graph = comfyui_workflow(trial, plan, files_for(trial.recipe.model, {}), "x")
+    return " ".join(notes(trial, plan, graph))
+
+
+def test_what_comfyuis_page_would_round_is_said() -> None:
+    stage = {"steps": 4, "expert": "high", "cfg": 3.567}
+    assert "would round cfg 3.567 of a: post the file" in told_of({"stages": {"a": stage}})
+    assert told_of(KINDS["karras_from_sigma"]) == ""
+    far = {**KINDS["karras_from_sigma"], "shift": 5.123}
+    assert "shift 5.123 of ModelSamplingSD3" in told_of(far)
 
 
 # Refused by name

@@ -10,7 +10,7 @@ from wanexp.presets.comfy_graph import REROUTE
 from wanexp.presets.comfy_levels import Levels, curve_levels, schedule
 from wanexp.presets.comfy_nodes import Graph, Link, Node
 from wanexp.sampler_facts import facts_of
-from wanexp.schedules import SCHEDULES
+from wanexp.schedules import SCHEDULES, shift_time
 from wanexp.strict import ConfigError
 
 SAMPLERS = ("KSampler", "KSamplerAdvanced", "SamplerCustom", "SamplerCustomAdvanced")
@@ -374,10 +374,19 @@ class _Reader:
             if not isinstance(value, tuple):
                 return value
             feeder = self.graph.get(str(value[0]), Node(type=""))
+            if feeder.type == "SamplingPercentToSigma":
+                return self._level_at(str(value[0]))
             if "value" not in feeder.inputs:
                 raise self._refused(name, f"its {key} is computed by a {feeder.type} node")
             value = feeder.inputs["value"]
         raise self._refused(name, f"its {key} feeds itself")
+
+    def _level_at(self, name: str) -> float:
+        """The level that a node finds so far on the way from sigma 1 to 0 in time."""
+        (_, shift), share = self._model(name), self._number(name, "sampling_percent")
+        if not 0 < share < 1:
+            raise self._refused(name, f"expected a share in (0, 1), got {share:g}")
+        return shift_time(1 - share, shift)
 
     def _number(self, name: str, key: str, default: float | None = None) -> float:
         value = self._value(name, key)

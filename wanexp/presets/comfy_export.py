@@ -25,12 +25,25 @@ from wanexp.presets.comfy_levels import (
 )
 from wanexp.presets.comfy_nodes import Files, Graph, GraphBuilder, Link
 from wanexp.sampler_facts import SAMPLER_FACTS, evaluations
-from wanexp.schedules import smallest_sigma
+from wanexp.schedules import TABLE_SIZE
 from wanexp.seeds import stage_seed
 from wanexp.strict import ConfigError
 
 TILE, TILE_OVERLAP, WHOLE_VIDEO = 256, 64, 4096
 """As diffusers' AutoencoderKLWan tiles: 256 px, every 192 px, never in time."""
+
+LAST_PERCENT = 1 - 1 / TABLE_SIZE
+"""Of the way from sigma 1 to 0 in time: the last level above 0 of the model's table."""
+
+PAGE_DIGITS = {
+    "cfg": 1,
+    "shift": 2,
+    "denoise": 2,
+    "strength_model": 2,
+    "sigma_max": 2,
+    "sigma": 3,
+}
+"""Decimals to which ComfyUI's page rounds a setting when it opens a workflow; its API does not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +84,7 @@ def comfyui_workflow(trial: Trial, plan: Plan, files: Files, name: str) -> Graph
     return build.nodes
 
 
-def notes(trial: Trial, plan: Plan) -> list[str]:
+def notes(trial: Trial, plan: Plan, graph: Graph) -> list[str]:
     """What an exported workflow does not promise."""
     found = []
     drawing = [s for s in plan.stages if SAMPLER_FACTS[s.sampler].stochastic == "normal"]
@@ -83,7 +96,23 @@ def notes(trial: Trial, plan: Plan) -> list[str]:
         )
     if any(stage_seed(trial.seed, stage.index) >= 2**53 for stage in plan.stages):
         found.append("The seeds are above 2^53, which ComfyUI's page rounds; its API does not.")
+    rounded = _rounded_by_page(graph)
+    if rounded:
+        found.append(
+            f"ComfyUI's page would round {', '.join(rounded)}: post the file to /prompt, which"
+            " keeps every digit."
+        )
     return found
+
+
+def _rounded_by_page(graph: Graph) -> list[str]:
+    return [
+        f"{key} {value:.6g} of {node.title or node.type}"
+        for node in graph.values()
+        for key, value in node.inputs.items()
+        if key in PAGE_DIGITS and isinstance(value, int | float)
+        if round(value, PAGE_DIGITS[key]) != value
+    ]
 
 
 def _conditions(build: GraphBuilder, trial: Trial, files: Files) -> tuple[_Inputs, Link, Link]:
@@ -277,11 +306,10 @@ def _sigmas(build: GraphBuilder, part: _Part, model: Link, totals: Sequence[int]
     """Nodes that give the levels: a curve, a part of a schedule, or the numbers themselves."""
     stage, levels = part.stage, part.levels
     if is_curve(levels, stage.scheduler, stage.shift):
-        curve = {
-            "steps": len(levels) - 1,
-            "sigma_max": levels[0],
-            "sigma_min": smallest_sigma(stage.shift),
-        }
+        # A node gives the last level, which the page would round to 0.
+        last = {"model": model, "sampling_percent": LAST_PERCENT, "return_actual_sigma": False}
+        end = build.add("SamplingPercentToSigma", last), 0
+        curve = {"steps": len(levels) - 1, "sigma_max": levels[0], "sigma_min": end}
         if stage.scheduler == "karras":
             return build.add("KarrasScheduler", {**curve, "rho": 7.0}), 0
         return build.add("ExponentialScheduler", curve), 0

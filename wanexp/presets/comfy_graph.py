@@ -45,6 +45,7 @@ WIDGETS: dict[str, tuple[str, ...]] = {
     "BasicScheduler": ("scheduler", "steps", "denoise"),
     "KarrasScheduler": ("steps", "sigma_max", "sigma_min", "rho"),
     "ExponentialScheduler": ("steps", "sigma_max", "sigma_min"),
+    "SamplingPercentToSigma": ("sampling_percent", "return_actual_sigma"),
     "SplitSigmas": ("step",),
     "SetFirstSigma": ("sigma",),
     "ManualSigmas": ("sigmas",),

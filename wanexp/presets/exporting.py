@@ -133,7 +133,7 @@ def _comfyui(preset: Preset, files: Mapping[str, str]) -> Written:
         " others ComfyUI resizes in its own way."
     )
     text = json.dumps(api_tree(graph), indent=1, ensure_ascii=False) + "\n"
-    return Written(text=text, notes=(needs, picture, *notes(trial, plan)))
+    return Written(text=text, notes=(needs, picture, *notes(trial, plan, graph)))
 
 
 Writer = Callable[[Preset, Mapping[str, str]], Written]
