@@ -26,6 +26,9 @@ from wanexp.options import Protocol
 Answer = Literal["holds", "does not hold", "open", "not tested here"]
 
 
+NO_ROOM = 0.1
+"""A fall by less, of logarithms, is none that anybody claims."""
+
 LOOSE = 1.5
 """An interval of a cost that spans more than this says nothing of a figure inside it."""
 
@@ -92,20 +95,40 @@ def measured_study(table: StudyTable, protocol: Protocol) -> Measured:
 
 
 def less(study: Measured, arm: str, against: str, metric: str, share: float) -> Finding:
-    """The claim that a metric falls by a share: 0.68 is 68 % less."""
+    """The claim that a metric falls by a share: 0.68 is 68 % less.
+
+    Where the other arm is so near to what the metric reads on faultless clips that so much less
+    could not show, the most that could takes its place.
+    """
     effect = study.effect(arm, against, metric)
     if effect.low is None or effect.high is None:
         return _too_few(effect)
-    claimed = math.log1p(-share)
+    room = _room(study, against, effect)
+    claimed = max(math.log1p(-share), room)
     words, kept = _words(effect), motion_of(study, arm, against)
     if kept == "lost":
         return _answer(words, "does not hold", "motion is lost, and what moves less shows less")
+    if effect.low > 0:
+        return _answer(words, "does not hold", f"it rises ({_cases(effect)})")
+    if claimed > -NO_ROOM:
+        why = f"{against} is at the metric's floor already, so that nothing less could show"
+        return _answer(words, "not tested here", why)
     if effect.low > claimed:
-        beside = "it rises" if effect.low > 0 else f"{100 * share:.0f} % less is ruled out"
-        return _answer(words, "does not hold", f"{beside} ({_cases(effect)})")
+        most = ", the most that could show above the metric's floor," if claimed == room else ""
+        much = f"{-100 * math.expm1(claimed):.0f} % less{most} is ruled out"
+        return _answer(words, "does not hold", f"{much} ({_cases(effect)})")
     if effect.high < 0:
         return _answer(words, "holds", f"{_cases(effect)}, motion {kept}")
     return _answer(words, "open", f"neither {100 * share:.0f} % less nor no change is ruled out")
+
+
+def _room(study: Measured, arm: str, effect: Effect) -> float:
+    """The effect of a faultless video on an arm, a negative number; what no floor limits is −∞."""
+    floor = effect.scale.floor
+    values = [v for v in study.values[arm][effect.metric].values() if not math.isnan(v)]
+    if effect.scale.kind != "ratio" or floor <= 0 or not values:
+        return -math.inf
+    return math.log(floor) - float(np.mean([effect.scale.of(value) for value in values]))
 
 
 def motion_of(study: Measured, arm: str, against: str) -> str:

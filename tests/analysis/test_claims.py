@@ -17,6 +17,7 @@ from analysis.claims import (
     times,
     wasteful,
 )
+from analysis.effects import FLOORS
 from tests.analysis.tables import drawn, protocol
 from tests.analysis.test_pareto import priced
 
@@ -40,6 +41,34 @@ def test_a_rise_where_a_fall_is_claimed_is_called_one():
 def test_what_neither_rules_out_the_claim_nor_shows_a_fall_is_open():
     wide = study({"one": 0.0, "two": -0.6}, spread=2.5, cases=5)
     assert less(wide, "two", "one", "flicker", 0.68).answer == "open"
+
+
+def floored(level: float, **gains: float):
+    """Two arms with jitter of so many times the metric's floor."""
+    arms = {"one": 0.0, **gains}
+    table = drawn(arms, spread=0.02, metric="jitter")
+    rising = table.trials["arm"].map(lambda arm: np.exp(arms[arm]))
+    wobble = 1 + 0.02 * np.random.default_rng(0).normal(size=len(rising))
+    values = FLOORS["jitter"] * level * rising * wobble
+    table = dataclasses.replace(
+        table,
+        trials=table.trials.assign(jitter=values),
+        metrics=("jitter", "motion_top5"),
+        directions={"jitter": "lower", "motion_top5": "higher"},
+    )
+    return measured_study(table, protocol())
+
+
+def test_a_fall_that_the_floor_hides_is_not_tested():
+    found = less(floored(0.9, two=-0.5), "two", "one", "jitter", 0.68)
+    assert found.answer == "not tested here" and "at the metric's floor" in found.why
+
+
+def test_near_the_floor_the_most_that_could_show_is_what_counts():
+    found = less(floored(1.5, two=-0.05), "two", "one", "jitter", 0.68)
+    assert found.answer == "does not hold"
+    assert found.why.startswith("33 % less, the most that could show above the metric's floor,")
+    assert less(floored(1.5, two=-2.0), "two", "one", "jitter", 0.68).answer == "holds"
 
 
 def test_a_fall_that_motion_paid_for_does_not_hold():
