@@ -118,3 +118,13 @@ def test_a_wrong_protocol_is_refused(protocol, expected):
     with pytest.raises(ConfigError) as error:
         protocol_from({"protocol": protocol})
     assert str(error.value).startswith(expected)
+
+
+@pytest.mark.parametrize("key", ["lpips_weights", "face_model"])
+def test_a_file_that_metrics_cannot_use_is_refused_before_anything_runs(key, tmp_path):
+    with pytest.raises(ConfigError, match=f"{key}: there is no file"):
+        options_from({**compose_tree([]), key: str(tmp_path / "none")})
+    wrong = tmp_path / "wrong"
+    wrong.write_text("something else")
+    with pytest.raises(ConfigError, match=f"{key}: .*(holds no YuNet|does not hold the weights)"):
+        options_from({**compose_tree([]), key: str(wrong)})

@@ -177,8 +177,8 @@ def _lpips() -> Check:
         name="lpips",
         state="note",
         detail="imports; its AlexNet weights are not here yet",
-        mend=f"they download on first use, or put {ALEXNET} (from download.pytorch.org/models) into"
-        f" {path.parent}",
+        mend=f"put {ALEXNET} (from download.pytorch.org/models) into {path.parent}, or name it with"
+        " lpips_weights=FILE",
     )
 
 

@@ -41,6 +41,8 @@ class Options:
         metrics: Names to measure; None is all.
         measure_stages: Decode and measure what every stage hands over, not only the last.
         keep_latents: Store each stage's latent beside the video.
+        lpips_weights: AlexNet's weights for LPIPS; None looks where torch hub keeps them.
+        face_model: YuNet's ONNX file, which finds more faces; None looks with a cascade.
         studies: The folder that study folders go into.
         cache: The stage store.
     """
@@ -48,8 +50,16 @@ class Options:
     metrics: tuple[str, ...] | None = None
     measure_stages: bool = True
     keep_latents: bool = False
+    lpips_weights: str | None = None
+    face_model: str | None = None
     studies: str = "studies"
     cache: Cache = field(default_factory=Cache)
+
+    def __post_init__(self) -> None:
+        for key in ("lpips_weights", "face_model"):
+            name = getattr(self, key)
+            if name is not None and not Path(name).expanduser().is_file():
+                raise ConfigError(f"{key}: there is no file {name!r}")
 
     @property
     def folder(self) -> Path:
@@ -183,6 +193,7 @@ def options_from(tree: Mapping[str, object]) -> Options:
     for name in options.metrics or ():
         if not name.startswith("detail:"):  # of a region; each case has its own
             _check_metric("metrics", name)
+    _check_files(options)
     return options
 
 
@@ -197,6 +208,22 @@ def protocol_from(tree: Mapping[str, object]) -> Protocol:
     for name in protocol.weights:
         _check_metric("protocol.weights", name)
     return protocol
+
+
+def _check_files(options: Options) -> None:
+    """Refuses files that metrics were told to use and cannot."""
+    if options.lpips_weights is not None:
+        from wanexp.metrics.perceptual import why_not
+
+        if wrong := why_not(Path(options.lpips_weights).expanduser()):
+            raise ConfigError(f"lpips_weights: {wrong}")
+    if options.face_model is not None:
+        from wanexp.metrics.faces import load_yunet
+
+        try:
+            load_yunet(Path(options.face_model).expanduser(), (320, 320))
+        except ValueError as error:
+            raise ConfigError(f"face_model: {error}") from None
 
 
 def _check_metric(where: str, name: str, beside: Sequence[str] = ()) -> None:

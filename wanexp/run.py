@@ -107,8 +107,19 @@ def score(
 ) -> dict[str, Measurement]:
     """Every asked metric of one video, on raw frames; boxes follow the image into the frame."""
     face, regions = frame_boxes(trial.recipe, trial.case)
+    lpips, yunet = (
+        None if name is None else Path(name).expanduser()
+        for name in (options.lpips_weights, options.face_model)
+    )
     return measure(
-        frames, source, trial.recipe.fps, options.metrics, face_box=face, regions=regions
+        frames,
+        source,
+        trial.recipe.fps,
+        options.metrics,
+        face_box=face,
+        regions=regions,
+        lpips_weights=lpips,
+        face_model=yunet,
     )
 
 

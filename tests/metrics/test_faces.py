@@ -1,5 +1,7 @@
 """Finding the face in the source and following it; the detectors are the real ones."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -197,3 +199,46 @@ def test_a_face_that_leaves_is_a_reason_and_its_first_frames_are_kept():
     assert "the face cannot be compared: too little of it is in the frame" in why(found)
     assert entries(found)[0] == 1.0
     assert gaps(found)[-1]
+
+
+BRIGHT = Path(__file__).parent.parent / "golden" / "faces" / "bright.onnx"
+"""A net of YuNet's layout that takes white cells of 32 px for faces; see golden/README.md."""
+
+
+def with_squares(height, width, *squares):
+    image = np.full((height, width, 3), 20, np.uint8)
+    for x, y, side in squares:
+        image[y : y + side, x : x + side] = 255
+    return image
+
+
+def test_a_configured_model_takes_the_place_of_the_cascade():
+    image = with_squares(256, 384, (160, 64, 32))
+    assert faces.find_face(image) is None
+    assert faces.find_face(image, BRIGHT) == (144, 48, 176, 80)  # YuNet counts from a cell's corner
+
+
+def test_what_a_model_finds_in_a_shrunken_image_is_told_in_the_images_pixels():
+    image = with_squares(512, 1280, (256, 128, 64))
+    assert faces.find_face(image, BRIGHT) == pytest.approx((224, 96, 288, 160))
+
+
+def test_a_models_box_is_cut_to_the_image():
+    assert faces.find_face(with_squares(64, 64, (0, 0, 32)), BRIGHT) == (0, 0, 16, 16)
+
+
+def test_a_model_that_finds_nothing_is_not_helped_out():
+    assert faces.find_face(with_squares(200, 300), BRIGHT) is None
+
+
+def test_measuring_uses_the_configured_model():
+    frames = np.stack([with_squares(128, 128, (64, 64, 32))] * 3)
+    reason = measure(frames, frames[0], 12, ["face_detail"])["face_detail"].reason
+    told = measure(frames, frames[0], 12, ["face_detail"], face_model=BRIGHT)["face_detail"].reason
+    assert "none was found" in (reason or "")
+    assert "none was found" not in (told or "")
+
+
+def test_a_file_that_is_no_yunet_is_refused():
+    with pytest.raises(ValueError, match="holds no YuNet"):
+        faces.find_face(with_squares(64, 64), Path(__file__))

@@ -54,6 +54,7 @@ def measure(
     face_box: Box | None = None,
     regions: Mapping[str, Box] | None = None,
     lpips_weights: Path | None = None,
+    face_model: Path | None = None,
 ) -> dict[str, Measurement]:
     """Measurements of one video by metric name, in the order of ``names``.
 
@@ -66,6 +67,7 @@ def measure(
         face_box: (x0, y0, x1, y1) in source pixels; None looks for a face.
         regions: Boxes in source pixels by name (a text, a logo), each measured as ``detail:NAME``.
         lpips_weights: AlexNet's weights for LPIPS; None looks where torch hub keeps them.
+        face_model: YuNet's ONNX file, which finds more faces; None looks with a cascade.
 
     Raises:
         ValueError: Arrays, fps or boxes are not as described.
@@ -85,7 +87,7 @@ def measure(
             _check_box(called, box, source)
     asked = [*METRICS, *(f"{REGION}{name}" for name in boxes)] if names is None else names
     metrics = [_metric(name) for name in asked]
-    observation = _observed(frames, source, fps, face_box, boxes, lpips_weights)
+    observation = _observed(frames, source, fps, face_box, boxes, lpips_weights, face_model)
     return {metric.name: _measured(metric, observation) for metric in metrics}
 
 
@@ -103,6 +105,7 @@ def _observed(
     face_box: Box | None,
     regions: Mapping[str, Box],
     lpips_weights: Path | None,
+    face_model: Path | None,
 ) -> Observation:
     """The video beside its source, both at the frames' size, boxes too."""
     height, width = frames.shape[1:3]
@@ -118,6 +121,7 @@ def _observed(
         face_box=None if face_box is None else scaled(face_box, by_x, by_y),
         regions={name: scaled(box, by_x, by_y) for name, box in regions.items()},
         lpips_weights=lpips_weights,
+        face_model=face_model,
     )
 
 

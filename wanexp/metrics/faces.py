@@ -29,6 +29,12 @@ LBP_SIZES = (256, 384)
 SAME_FACE = 0.5
 """Boxes found at two sizes are one face where they overlap by this (intersection over union)."""
 
+LEAST_SCORE = 0.8
+"""Of YuNet's, from 0 to 1."""
+
+YUNET_SIZE = 640
+"""The longer side, px, at which YuNet looks; larger images are shrunk."""
+
 LEAST_FACE = 16.0
 """A face less wide than this in the frames has no detail that could be lost, px."""
 
@@ -55,28 +61,39 @@ def face_in(observation: Observation) -> Box | None:
     """Where the face is in the source, frame pixels."""
     if observation.face_box is not None:
         return observation.face_box
-    found = find_face(observation.portrait)
+    found = find_face(observation.portrait, observation.face_model)
     if found is None:
         return None
     (height, width), portrait = observation.size, observation.portrait.shape
     return scaled(found, width / portrait[1], height / portrait[0])
 
 
-def find_face(image: Frames) -> Box | None:
-    """The largest frontal face in an RGB image (H, W, 3), or None.
+def find_face(image: Frames, model: Path | None = None) -> Box | None:
+    """The largest face in an RGB image (H, W, 3), or None.
 
-    OpenCV's Haar cascade ``frontalface_alt2`` where the installed OpenCV has it (version 5 has
-    not), otherwise the LBP cascade that scikit-image brings along.
+    With a model, YuNet. Without one, frontal faces only: OpenCV's Haar cascade ``frontalface_alt2``
+    where the installed OpenCV has it (version 5 has not), otherwise the LBP cascade that
+    scikit-image brings along.
 
-    Source: Viola and Jones, 2001; Lienhart and Maydt, 2002 (Haar). Liao et al., 2007 (LBP).
+    Args:
+        image: uint8.
+        model: YuNet's ONNX file, as OpenCV's zoo has it.
+
+    Raises:
+        ValueError: The file holds no YuNet.
+
+    Source: Wu et al., "YuNet: a tiny millisecond-level face detector", 2023. Viola and Jones, 2001;
+    Lienhart and Maydt, 2002 (Haar). Liao et al., 2007 (LBP).
     """
+    if model is not None:
+        return _largest(_yunet_faces(image, model))
     grey = np.clip(np.rint(luma(image)), 0, 255).astype(np.uint8)
     cascade = haar_file()
     if cascade is not None:
         faces = _agreed(grey, HAAR_SIZES, haar_detector(cascade))
     else:
         faces = _agreed(grey, LBP_SIZES, lbp_detector())
-    return max(faces, key=lambda face: (face[2] - face[0], face), default=None)
+    return _largest(faces)
 
 
 def scaled(box: Box, by_x: float, by_y: float) -> Box:
@@ -121,6 +138,36 @@ def lbp_detector() -> Detector:
         return [_box(face["c"], face["r"], face["width"], face["height"]) for face in found]
 
     return detect
+
+
+def load_yunet(model: Path, size: tuple[int, int]) -> cv2.FaceDetectorYN:
+    """YuNet for images of (width, height).
+
+    Raises:
+        ValueError: The file holds none.
+    """
+    try:
+        return cv2.FaceDetectorYN.create(str(model), "", size, score_threshold=LEAST_SCORE)
+    except cv2.error as error:
+        raise ValueError(f"{str(model)!r} holds no YuNet ({error.err})") from None
+
+
+def _yunet_faces(image: Frames, model: Path) -> list[Box]:
+    """All boxes that YuNet takes for faces, cut to the image."""
+    height, width = image.shape[:2]
+    shrink = min(1.0, YUNET_SIZE / max(height, width))
+    size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    _, found = load_yunet(model, size).detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+    boxes = []
+    for row in () if found is None else found:
+        x0, y0, x1, y1 = scaled(_box(*map(float, row[:4])), width / size[0], height / size[1])
+        boxes.append((max(0.0, x0), max(0.0, y0), min(width, x1), min(height, y1)))
+    return boxes
+
+
+def _largest(faces: list[Box]) -> Box | None:
+    return max(faces, key=lambda face: (face[2] - face[0], face), default=None)
 
 
 def _box(x: float, y: float, width: float, height: float) -> Box:

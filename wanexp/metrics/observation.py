@@ -57,6 +57,7 @@ class Observation:
         face_box: Where the face is in the source, or None: it is looked for.
         regions: Name → box of the parts of the source that are measured by themselves.
         lpips_weights: A file of AlexNet's weights; None looks where torch hub keeps them.
+        face_model: YuNet's ONNX file; None looks for faces with a cascade.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Observation:
         face_box: Box | None,
         regions: Mapping[str, Box],
         lpips_weights: Path | None = None,
+        face_model: Path | None = None,
     ) -> None:
         self.frames = frames
         self.source = source
@@ -77,6 +79,7 @@ class Observation:
         self.face_box = face_box
         self.regions = regions
         self.lpips_weights = lpips_weights
+        self.face_model = face_model
         self._retained: dict[Box | None, tuple[Retained, ...]] = {}
 
     @property
