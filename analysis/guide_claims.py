@@ -152,6 +152,11 @@ SPOTS: tuple[Claim, ...] = (
         tried="`detail`, first_steps_25 / two_stage (18)",
         test=lambda study: wasteful(study, "first_steps_25", TWO, "detail"),
     ),
+    Claim(
+        says="the same",
+        tried="`flicker`, first_steps_25 / two_stage (18)",
+        test=lambda study: wasteful(study, "first_steps_25", TWO, "flicker"),
+    ),
     _spot("first stage: 12 steps are rough", TWO, "first_steps_12"),
     _spot(
         "second stage: denoise 0.40–0.45 (0.35 changes little, 0.6 destroys)",
