@@ -113,13 +113,13 @@ def less(study: Measured, arm: str, against: str, metric: str, share: float) -> 
     if claimed > -NO_ROOM:
         why = f"{against} is at the metric's floor already, so that nothing less could show"
         return _answer(words, "not tested here", why)
+    most = ", the most that could show above the metric's floor," if claimed == room else ""
+    much = f"{-100 * math.expm1(claimed):.0f} % less{most}"
     if effect.low > claimed:
-        most = ", the most that could show above the metric's floor," if claimed == room else ""
-        much = f"{-100 * math.expm1(claimed):.0f} % less{most} is ruled out"
-        return _answer(words, "does not hold", f"{much} ({_cases(effect)})")
+        return _answer(words, "does not hold", f"{much} is ruled out ({_cases(effect)})")
     if effect.high < 0:
         return _answer(words, "holds", f"{_cases(effect)}, motion {kept}")
-    return _answer(words, "open", f"neither {100 * share:.0f} % less nor no change is ruled out")
+    return _answer(words, "open", f"neither {much} nor no change is ruled out")
 
 
 def _room(study: Measured, arm: str, effect: Effect) -> float:

@@ -248,7 +248,7 @@ EVIDENCE: Mapping[str, str] = {
     ),
     "flicker_rises": (
         "contradicts the rule: between stages flicker rose in none of 36 videos, though it is high."
-        " It comes from the first stage: 25 steps there instead of 18 halve it (46 % less), the"
+        " It comes from the first stage: 25 steps there instead of 18 halve it (47 % less), the"
         " model's own cfg takes 95 % of it; denoise a tenth lower with cfg 8 cannot be told apart."
     ),
     "third_artefacts": (
@@ -257,7 +257,7 @@ EVIDENCE: Mapping[str, str] = {
     ),
     "over_processed": (
         "agrees, and goes further: cfg 7.5 and 6.5 instead of 8.5 and 7.5 take 37 % of the flicker"
-        " (4 pictures), the model's own 2 takes 95 % of it and ends the ringing."
+        " (4 pictures), the model's own 2 takes 95 % of it, and ended the ringing where it was tried."
     ),
     "too_slow": (
         "agrees: 15 last steps instead of 28 or 30 change flicker by less than 1 % (4 pictures),"
