@@ -257,7 +257,8 @@ EVIDENCE: Mapping[str, str] = {
     ),
     "over_processed": (
         "agrees, and goes further: cfg 7.5 and 6.5 instead of 8.5 and 7.5 take 37 % of the flicker"
-        " (4 pictures), the model's own 2 takes 95 % of it, and ended the ringing where it was tried."
+        " (4 pictures), the model's own 2 takes 95 % of it, and ended the ringing where"
+        " it was tried."
     ),
     "too_slow": (
         "agrees: 15 last steps instead of 28 or 30 change flicker by less than 1 % (4 pictures),"

@@ -93,6 +93,7 @@ def test_a_study_is_told_arm_by_arm_what_its_stages_show(ran):
     assert "mild: stage 2 looks worse than stage 1, in 1 of 2 videos" in out
     assert "detail goes from 0.8 after establish to 0.6 after refine" in out
     assert "fix recipe.stages.refine.denoise=0.35" in out
+    assert out.count("wan-mini the remedies do nothing") == 1
 
 
 def test_one_trial_is_told_by_the_first_digits_of_its_digest(ran):

@@ -120,7 +120,8 @@ def _is_measured(stage: Mapping[str, object]) -> bool:
 def show_found(console: Console, found: Found, readings: Sequence[Reading]) -> None:
     """What was found, arm by arm, in a few lines each."""
     unmeasured = sum(len(r.stages) > 1 and len(r.measured) < 2 and not r.error for r in readings)
-    for (arm, _), signs in found.items():
+    said: set[str] = set()
+    for (arm, rule), signs in found.items():
         reading, worst = max(signs, key=lambda one: one[1].sign.size)
         of = sum(one.arm == arm for one in readings)
         count = f", in {len(signs)} of {of} videos" if of > 1 else ""
@@ -134,8 +135,9 @@ def show_found(console: Console, found: Found, readings: Sequence[Reading]) -> N
             console.print(f"  fix       [bold]{worst.cause.override}[/bold]", markup=True)
         for other in worst.others:
             console.print(f"  [dim]or        {other.override} ({other.why})[/dim]")
-        if worst.evidence:
+        if rule not in said:  # once is enough
             console.print(f"  wan-mini  {worst.evidence}")
+            said.add(rule)
     if not found:
         console.print(f"no rule applies to any of {_videos(len(readings))}")
     if unmeasured:
