@@ -33,6 +33,7 @@ def study(tmp_path_factory):
 
 def test_words_say_what_people_like_more_and_how_sure_that_is(study):
     ratings = count_ratings(study, load_study(study.root))
+    assert ratings is not None
     first, second = rating_words(ratings)
     assert first.startswith("C: ") and second.startswith("A: ")
     assert "over baseline [" in first and first.endswith("people like it more")

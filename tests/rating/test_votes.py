@@ -7,6 +7,7 @@ import pytest
 from wanexp.rating.votes import (
     QUESTIONS,
     Answer,
+    Choice,
     keep_answer,
     rater_from,
     ratings_folder,
@@ -16,8 +17,8 @@ from wanexp.record import StudyPaths
 from wanexp.strict import ConfigError
 
 
-def answer(choice="left", *, rater="anna", case="coffee", left="A", right="B", seed=0):
-    choices = dict.fromkeys(QUESTIONS, choice)
+def answer(choice: Choice = "left", *, rater="anna", case="coffee", left="A", right="B", seed=0):
+    choices: dict[str, Choice] = dict.fromkeys(QUESTIONS, choice)
     return Answer(
         rater=rater, case=case, seed=seed, left=left, right=right, choices=choices, seconds=3.0
     )

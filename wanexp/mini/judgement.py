@@ -57,7 +57,7 @@ def reconstruction(folder: Path, truth: HeldOut) -> dict[str, object]:
 
 
 def continuation(folder: Path, truth: HeldOut, *, cfg: float, steps: int) -> dict[str, object]:
-    """Distance to the true continuation, beside that of a still; PSNR of the first frame."""
+    """Distance to the true continuation, beside that of a still; first frame; detail kept."""
     recipe = made.with_setting(made.ONE_STAGE, cfg=cfg, steps=steps)
     rows = []
     for video, prompt in zip(truth.videos, truth.prompts, strict=True):
@@ -69,10 +69,12 @@ def continuation(folder: Path, truth: HeldOut, *, cfg: float, steps: int) -> dic
                 "made": made.distance(result, video),
                 "still": made.distance(still, video),
                 "first_frame": made.psnr(result[:1], video[:1]),
+                "detail": _value(result, video[0], "detail"),
             }
         )
     ratio = sum(row["made"] for row in rows) / sum(row["still"] for row in rows)
-    return {"ratio": ratio, "rows": rows}
+    known = [row["detail"] for row in rows if row["detail"] is not None]
+    return {"ratio": ratio, "detail": float(np.median(known)), "rows": rows}
 
 
 def obedience(folder: Path, truth: HeldOut) -> dict[str, object]:
@@ -129,18 +131,16 @@ def faces(folder: Path, truth: HeldOut) -> dict[str, object]:
 
 
 def guidance(folder: Path, truth: HeldOut, count: int = 8) -> list[dict[str, float]]:
-    """Distance to the truth over cfg."""
+    """Distance to the truth, and the detail that is kept, over cfg."""
     few = _few(truth, count)
-    return [
-        {"cfg": cfg, "ratio": _ratio(continuation(folder, few, cfg=cfg, steps=25))} for cfg in CFGS
-    ]
+    return [{"cfg": cfg, **_summary(continuation(folder, few, cfg=cfg, steps=25))} for cfg in CFGS]
 
 
 def patience(folder: Path, truth: HeldOut, count: int = 6) -> list[dict[str, float]]:
-    """Distance to the truth over steps, at cfg 1.5."""
+    """The same over steps, at cfg 1.5."""
     few = _few(truth, count)
     return [
-        {"steps": steps, "ratio": _ratio(continuation(folder, few, cfg=1.5, steps=steps))}
+        {"steps": steps, **_summary(continuation(folder, few, cfg=1.5, steps=steps))}
         for steps in STEPS
     ]
 
@@ -252,10 +252,11 @@ def _few(truth: HeldOut, count: int) -> HeldOut:
     )
 
 
-def _ratio(answer: dict[str, object]) -> float:
-    ratio = answer["ratio"]
+def _summary(answer: dict[str, object]) -> dict[str, float]:
+    ratio, detail = answer["ratio"], answer["detail"]
     assert isinstance(ratio, float)
-    return ratio
+    assert isinstance(detail, float)
+    return {"ratio": ratio, "detail": detail}
 
 
 QUESTIONS: dict[str, Callable[[Path, HeldOut], object]] = {

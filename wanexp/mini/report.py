@@ -149,6 +149,9 @@ def _training(
 def _line(axes: Axes, rows: Sequence[Mapping[str, float]], key: str, title: str) -> None:
     axes.plot([row[key] for row in rows], [row["ratio"] for row in rows], marker="o")
     axes.set(xlabel=key, title=title)
+    beside = axes.twinx()
+    beside.plot([row[key] for row in rows], [row["detail"] for row in rows], marker=".", color="C1")
+    beside.set_ylabel("detail kept", color="C1")
 
 
 def _sheet(rows: Sequence[Sequence[np.ndarray]], *, columns: int) -> np.ndarray:
