@@ -289,7 +289,8 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Healthy).serve_forever()
 """
 
 DRIVER = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let background jobs ignore it
 from wanexp.tracking import ui
 command = [sys.executable, "-c", sys.argv[2], sys.argv[1]]
 code = ui.serve(command, "http://127.0.0.1:" + sys.argv[1], lambda: print("ready", flush=True))
