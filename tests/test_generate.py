@@ -1,18 +1,21 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
-import json
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from safetensors.torch import load_file
-from torch import Tensor
 
+from tests.golden_chains import (
+    CHAINS,
+    GOLDEN,
+    SHAPE,
+    chain_recipe,
+    golden_conditioning,
+    statistics,
+)
 from wanexp.backends import Conditioning, encode, load_backend
 from wanexp.backends.diffusers import DiffusersBackend
 from wanexp.config import Memory, recipe_from
@@ -22,20 +25,9 @@ from wanexp.models import MODELS
 from wanexp.noise import initial_noise, noise_source
 from wanexp.plan import Plan, make_plan
 from wanexp.samplers import SAMPLERS
-from wanexp.schedules import sigmas
 from wanexp.seeds import stage_seed
 
-GOLDEN = Path(__file__).parent / "golden" / "e2e"
-CHAINS = json.loads((GOLDEN / "chains.json").read_text())
 CPU = Memory(device="cpu", dtype="float32")
-SHAPE = (1, 16, 3, 6, 8)
-
-
-def statistics() -> tuple[Tensor, Tensor]:
-    """Mean and deviation of Wan 2.1's latents, which the VAE's class has as its defaults."""
-    given = inspect.signature(AutoencoderKLWan.__init__).parameters
-    mean, deviation = (torch.tensor(given[k].default) for k in ("latents_mean", "latents_std"))
-    return mean.view(1, 16, 1, 1, 1), deviation.view(1, 16, 1, 1, 1)
 
 
 @pytest.fixture(scope="module")
@@ -45,41 +37,26 @@ def backend() -> DiffusersBackend:
 
 @pytest.fixture(scope="module")
 def conditioning() -> Conditioning:
-    given, (mean, deviation) = load_file(GOLDEN / "inputs.safetensors"), statistics()
-    mask = (1 - given["mask"]).repeat(1, 4, 1, 1, 1)
-    return Conditioning(
-        positive=given["positive"],
-        negative=given["negative"],
-        image=torch.cat([mask, (given["image_latent"] - mean) / deviation], dim=1),
-        latent_shape=SHAPE,
-    )
+    return golden_conditioning()
 
 
-def plan_of(stages: dict[str, dict[str, object]], **recipe: object) -> Plan:
+def recipe_plan(recipe: dict[str, object]) -> Plan:
     size = {"width": 64, "height": 48, "frames": 9}
-    tree = {**size, "scheduler": "simple", "shift": 5.0, "stages": stages, **recipe}
+    tree = {**size, "scheduler": "simple", "shift": 5.0, **recipe}
     return make_plan(recipe_from({"name": "wan22_i2v_a14b", "source": str(GOLDEN)}, tree))
 
 
-def chain_plan(chain: list[dict]) -> Plan:
-    """ComfyUI's nodes as a recipe: nodes with start and end steps are a split."""
-    stages = {}
-    for node in chain:
-        stage = {k: node[k] for k in ("expert", "cfg", "sampler", "denoise") if k in node}
-        if node.get("leftover"):
-            levels = sigmas(node["scheduler"], node["steps"], node["shift"])
-            stage["sigma_end"] = float(levels[node["end"]])
-        if "start" not in node:
-            stage |= {k: node[k] for k in ("steps", "scheduler", "shift")}
-        stages[f"node_{len(stages)}"] = stage
-    return plan_of(stages, **{k: chain[0][k] for k in ("steps", "scheduler", "shift")})
+def plan_of(stages: dict[str, dict[str, object]], **recipe: object) -> Plan:
+    return recipe_plan({**recipe, "stages": stages})
 
 
 @pytest.mark.parametrize("name", CHAINS)
 def test_every_stage_of_a_chain_ends_where_comfyui_ended(name, backend, conditioning) -> None:
     chain, expected = CHAINS[name], load_file(GOLDEN / "latents.safetensors")
     mean, deviation = statistics()
-    ends = generate(chain_plan(chain), conditioning, [node["seed"] for node in chain], backend)
+    ends = generate(
+        recipe_plan(chain_recipe(chain)), conditioning, [node["seed"] for node in chain], backend
+    )
     for k, end in enumerate(ends):
         handed_over = end.latent / (1 - end.sigma) * deviation + mean
         torch.testing.assert_close(handed_over, expected[f"{name}.{k}"], atol=5e-5, rtol=0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,21 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
+from tests.report.browser import chromium, needs_chromium
 from tests.small_study import make_study
 from wanexp.record import StudyPaths
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 PATIENCE = 120_000
 """Milliseconds that a page may take on a busy machine."""
 
@@ -44,7 +34,7 @@ sys.exit(run_ui(Tracking(), studies, port=5900, say=lambda line: print(line, flu
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium"),
+    needs_chromium,
 ]
 
 
@@ -77,12 +67,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StudyPath
 @pytest.fixture
 def pages(served: tuple[StudyPaths, str]) -> Iterator[Pages]:
     _, charts = served
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+    with chromium() as browser:
         page = browser.new_page(viewport={"width": 1600, "height": 1000})
         page.set_default_timeout(PATIENCE)
         yield Pages(charts, charts.partition("/#/")[0], page)
-        browser.close()
 
 
 def run_address(pages: Pages, name: str) -> str:

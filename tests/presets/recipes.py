@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from wanexp.config import Case, Memory, Recipe, Trial, recipe_from
 from wanexp.plan import Plan, make_plan
 from wanexp.sampler_facts import SAMPLER_FACTS
-from wanexp.schedules import SCHEDULES, sigmas
+from wanexp.schedules import SCHEDULES
 from wanexp.strict import ConfigError
 
 CPU = Memory(device="cpu", dtype="float32")
@@ -121,20 +121,6 @@ def recipe_of(tree: Settings) -> Recipe:
 def trial_of(tree: Settings, seed: int = 3) -> tuple[Trial, Plan]:
     recipe = recipe_of(tree)
     return Trial(recipe=recipe, case=CASE, seed=seed, memory=CPU), make_plan(recipe)
-
-
-def chain_recipe(chain: list[dict]) -> Settings:
-    """A golden chain's nodes as stages; nodes with start and end steps are a split."""
-    stages = {}
-    for node in chain:
-        stage = {k: node[k] for k in ("expert", "cfg", "sampler", "denoise") if k in node}
-        if node.get("leftover"):
-            levels = sigmas(node["scheduler"], node["steps"], node["shift"])
-            stage["sigma_end"] = float(levels[node["end"]])
-        if "start" not in node:
-            stage |= {k: node[k] for k in ("steps", "scheduler", "shift")}
-        stages[f"node_{len(stages)}"] = stage
-    return {**{k: chain[0][k] for k in ("steps", "scheduler", "shift")}, "stages": stages}
 
 
 def random_stage(draw: random.Random) -> Settings:

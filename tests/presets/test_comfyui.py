@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.presets.recipes import CASE, CPU, KINDS, chain_recipe, random_trials, recipe_of, trial_of
+from tests.golden_chains import chain_recipe
+from tests.presets.recipes import CASE, CPU, KINDS, random_trials, recipe_of, trial_of
 from wanexp.config import Memory, Trial, recipe_from
 from wanexp.plan import Plan, PlannedStage, make_plan
 from wanexp.presets.comfy_chain import read_chain

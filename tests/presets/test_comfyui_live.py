@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 
 import pytest
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tests.golden_chains import CHAINS, GOLDEN, chain_recipe, golden_conditioning, statistics
 from tests.presets.comfyui_rig import FILES, LORA, Server, dense, first_frame, lora, widened
-from tests.presets.recipes import CASE, CPU, KINDS, chain_recipe, random_trials, trial_of
-from tests.test_generate import SHAPE, statistics
+from tests.presets.recipes import CASE, CPU, KINDS, random_trials, trial_of
 from wanexp.backends import Conditioning
 from wanexp.backends.diffusers import DiffusersBackend
 from wanexp.config import Trial, recipe_from
@@ -30,11 +28,9 @@ from wanexp.sampler_facts import SAMPLER_FACTS
 from wanexp.seeds import stage_seed
 from wanexp.strict import ConfigError
 
-GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "e2e"
-CHAINS = json.loads((GOLDEN / "chains.json").read_text())
 URL = os.environ.get("WANEXP_COMFYUI_URL", "")
 
-pytestmark = pytest.mark.skipif(not URL, reason="WANEXP_COMFYUI_URL names no ComfyUI")
+pytestmark = pytest.mark.comfyui
 
 
 def graph_of(trial: Trial, plan: Plan) -> dict[str, dict]:
@@ -45,14 +41,7 @@ def graph_of(trial: Trial, plan: Plan) -> dict[str, dict]:
 
 @pytest.fixture(scope="module")
 def conditioning() -> Conditioning:
-    given, (mean, deviation) = load_file(GOLDEN / "inputs.safetensors"), statistics()
-    mask = (1 - given["mask"]).repeat(1, 4, 1, 1, 1)
-    return Conditioning(
-        positive=given["positive"],
-        negative=given["negative"],
-        image=torch.cat([mask, (given["image_latent"] - mean) / deviation], dim=1),
-        latent_shape=SHAPE,
-    )
+    return golden_conditioning()
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,10 @@ from analysis.sentences import (
 from analysis.verdict import Effect
 from wanexp.report.content import finite
 
+STATES = {"better": "gain", "worse": "loss"}
+"""Verdict to the colour of the effect that it rests on. What was not tested, or may be chance among
+several comparisons, has none, even where its own interval leaves zero out."""
+
 LEAST_RATIO = 0.005
 """Costs closer than this are called the same."""
 
@@ -230,19 +234,18 @@ def _cells(arm: ArmComparison) -> dict[str, object]:
     effects = [arm.primary, *arm.others]
     if arm.motion and all(effect.metric != arm.motion.metric for effect in effects):
         effects.append(arm.motion)
-    return {effect.metric: _cell(effect) for effect in effects}
+    tested = STATES.get(arm.ruling.verdict, "open")
+    return {
+        effect.metric: _cell(effect, tested if effect.metric == arm.primary.metric else "open")
+        for effect in effects
+    }
 
 
-def _cell(effect: Effect) -> Mapping[str, object]:
+def _cell(effect: Effect, state: str) -> Mapping[str, object]:
     """One effect: in words, and on a line on which right is better."""
     sign = effect.scale.better
     limits = sorted(sign * x for x in (effect.low, effect.high) if x is not None)
     low, high = limits if len(limits) == 2 else (None, None)
-    state = "open"
-    if effect.mean is None:
-        state = "none"
-    elif low is not None and high is not None and (low > 0 or high < 0):
-        state = "gain" if low > 0 else "loss"
     return {
         "words": change_words(effect.mean, effect.scale),
         "interval": interval_words(effect),
@@ -250,5 +253,5 @@ def _cell(effect: Effect) -> Mapping[str, object]:
         "gain": None if effect.mean is None else finite(effect.gain),
         "low": finite(low),
         "high": finite(high),
-        "state": state,
+        "state": "none" if effect.mean is None else state,
     }

@@ -114,10 +114,15 @@ function showCost() {
     pick, figure, frontTable());
 }
 
+/** A loss of what should be near to 1 is a distance, not a negative nearness. */
+function gainWords({ gain, unit }) {
+  return unit === 'nearer to 1' && gain < 0 ? amount(-gain, 'farther from 1') : amount(gain, unit);
+}
+
 function frontTable() {
   const row = point => el('tr', {},
     el('th', { scope: 'row' }, el('button', { type: 'button', class: 'arm-link', onclick: () => openCompare(point.arm) }, swatch(point.arm), point.arm)),
-    el('td', { class: 'number' }, point.arm === BASELINE ? '–' : amount(point.gain, point.unit)),
+    el('td', { class: 'number' }, point.arm === BASELINE ? '–' : gainWords(point)),
     el('td', { class: 'number' }, point.arm === BASELINE ? '–' : point.low === null ? 'no interval' : `${digits(point.low)} to ${digits(point.high)}`),
     el('td', { class: 'number' }, digits(point.model_calls)), el('td', { class: 'number' }, digits(point.seconds)),
     el('td', {}, point.front_calls ? `on the front (in ${Math.round(100 * point.share_calls)} % of redrawn cases)` : ''));
