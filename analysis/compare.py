@@ -84,18 +84,8 @@ def compare_study(
     if fresh is None and len(again):
         fresh = replace(table, trials=again)
     names = tuple(dict.fromkeys(map(str, trials["arm"])))
-    if protocol.baseline is not None:
-        lookup("arm", dict.fromkeys(names), protocol.baseline)
     later = _later_in(table.study)
-    baseline = protocol.baseline or next(name for name in names if name not in later)
-    study = _Study(
-        protocol=protocol,
-        values=readings(trials, table.metrics),
-        directions=table.directions,
-        baseline=baseline,
-        arms=tuple(name for name in names if name != baseline and name not in later),
-        later=tuple(later),
-    )
+    study = _study_in(table, trials, protocol, names)
     every, held = _cases(trials)
     cases = tuple(case for case in every if case not in held) or every
     chosen = pd.DataFrame(trials[~trials["arm"].isin(list(later))])
@@ -113,7 +103,7 @@ def compare_study(
     winner = _winner(arms)
     return Comparison(
         study=str(table.study.get("name", "")),
-        baseline=baseline,
+        baseline=study.baseline,
         primary=protocol.primary,
         protocol=protocol,
         arms=tuple(arms),
@@ -134,6 +124,24 @@ def compare_study(
             for arm, candidates in later.items()
         ),
         changed=_changed(table.study),
+    )
+
+
+def _study_in(
+    table: StudyTable, trials: pd.DataFrame, protocol: Protocol, names: Sequence[str]
+) -> _Study:
+    """The readings to compare, and who is compared with whom."""
+    if protocol.baseline is not None:
+        lookup("arm", dict.fromkeys(names), protocol.baseline)
+    later = _later_in(table.study)
+    baseline = protocol.baseline or next(name for name in names if name not in later)
+    return _Study(
+        protocol=protocol,
+        values=readings(trials, table.metrics),
+        directions=table.directions,
+        baseline=baseline,
+        arms=tuple(name for name in names if name != baseline and name not in later),
+        later=tuple(later),
     )
 
 

@@ -114,6 +114,11 @@ def _add_reading(verbs: Verbs) -> None:
     sync.add_argument("names", nargs="*", metavar="STUDY", help="all where none is given")
     sync.set_defaults(verb=_sync, overrides=[])
 
+    _add_pages(verbs)
+
+
+def _add_pages(verbs: Verbs) -> None:
+    """What serves pages until Ctrl-C."""
     rate = verbs.add_parser("rate", help="say blind, by keyboard, which of two videos is better")
     rate.add_argument("name", metavar="STUDY", help="a folder of studies/")
     _add_overrides(rate)

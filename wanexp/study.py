@@ -288,14 +288,7 @@ def study_tree(
     rows = _rows(trials, confirms=confirms)
     recipes = {t.arm: digest(recipe_content(t.trial, t.plan.key())) for t in trials}
     cases = {t.case: digest(case_content(t.trial.case)) for t in trials}
-    arms = {
-        arm: {
-            "overrides": list(sweep.arms[arm]),
-            "recipe": recipe,
-            **({"combines": list(sweep.made[arm])} if arm in sweep.made else {}),
-        }
-        for arm, recipe in recipes.items()
-    }
+    arms = {arm: _arm_entry(sweep, arm, recipe) for arm, recipe in recipes.items()}
     old_arms, old_cases = _mapping(before.get("arms")), _mapping(before.get("cases"))
     kept_arms = {
         arm: entry
@@ -360,6 +353,11 @@ def _rows(trials: Sequence[PlannedTrial], *, confirms: bool) -> list[dict[str, o
         }
         for t, calls in zip(trials, new_model_calls(trials), strict=True)
     ]
+
+
+def _arm_entry(sweep: Sweep, arm: str, recipe: str) -> dict[str, object]:
+    entry: dict[str, object] = {"overrides": list(sweep.arms[arm]), "recipe": recipe}
+    return entry | ({"combines": list(sweep.made[arm])} if arm in sweep.made else {})
 
 
 def _protocols(

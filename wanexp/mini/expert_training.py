@@ -61,16 +61,8 @@ def train_expert(
         average.update()
         running.lerp_(loss.detach(), max(0.005, 1 / (step + 1)))
         if step % 500 == 0:
-            log(
-                {
-                    "part": name,
-                    "step": step,
-                    "seconds": gone,
-                    "share": span.begin,
-                    "loss": running.item(),
-                    "rate": rate,
-                }
-            )
+            now = {"step": step, "seconds": gone, "share": span.begin, "rate": rate}
+            log({"part": name, "loss": running.item()} | now)
     save_expert(folder, name, expert, average.state())
 
 

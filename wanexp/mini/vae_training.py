@@ -88,18 +88,8 @@ def train_vae(
         average.update()
         if rank == 0 and step % 200 in (0, 3):
             psnr = (-10 * torch.log10(error / 4)).mean().item()
-            log(
-                {
-                    "part": "vae",
-                    "step": step,
-                    "seconds": gone,
-                    "share": span.begin,
-                    "frames": frames,
-                    "loss": loss.item(),
-                    "psnr": psnr,
-                    "rate": rate,
-                }
-            )
+            now = {"step": step, "seconds": gone, "share": span.begin, "rate": rate}
+            log({"part": "vae", "frames": frames, "loss": loss.item(), "psnr": psnr} | now)
     if rank == 0:
         save_vae(folder, vae, average.state())
 
