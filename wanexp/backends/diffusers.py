@@ -1,4 +1,4 @@
-"""Wan models in diffusers' format: encode, denoise, decode. The only file that imports diffusers.
+"""Wan models in diffusers' format: encode, denoise, decode.
 
 One code path for every model, driven by its row in ``wanexp.models``: two experts or one, the
 source as extra channels or as a clean first frame. The stage loop is not here; a model call is.
@@ -12,18 +12,15 @@ from __future__ import annotations
 import functools
 import html
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import torch
-import transformers
 from diffusers.models.attention_dispatch import AttentionBackendName
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
-from diffusers.utils import logging as diffusers_logging
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, UMT5EncoderModel
 
@@ -34,6 +31,7 @@ from wanexp.backends.folder import (
     find_lora,
     parameter_shapes,
 )
+from wanexp.backends.loading import load_part, quietly
 from wanexp.backends.lora import Adapter, check_adapter, read_adapter, wear
 from wanexp.backends.steady import steady
 from wanexp.config import Memory, Recipe
@@ -290,24 +288,8 @@ class DiffusersBackend:
         return self._parts[part]
 
     def _load(self, part: str) -> nn.Module:
-        folder = self._folder / part
-        with _quietly():
-            if part == "text_encoder":
-                loaded = UMT5EncoderModel.from_pretrained(
-                    folder, dtype=self.dtype, output_loading_info=True
-                )
-            elif part == "vae":
-                loaded = AutoencoderKLWan.from_pretrained(
-                    folder, dtype=self.vae_dtype, output_loading_info=True
-                )
-            else:
-                loaded = WanTransformer3DModel.from_pretrained(
-                    folder, dtype=self.dtype, output_loading_info=True
-                )
-        module, info = cast(tuple[nn.Module, Mapping[str, Collection[str]]], loaded)
-        lost = sorted(info["missing_keys"])
-        if lost:  # the libraries would fill them with random numbers and a warning
-            raise ConfigError(f"model.source: {folder} lacks {len(lost)} weights, {lost[0]} first")
+        dtype = self.vae_dtype if part == "vae" else self.dtype
+        module = load_part(self._folder, part, dtype)
         if isinstance(module, AutoencoderKLWan):
             module.use_tiling = self._memory.vae_tiling
             module.use_slicing = self._memory.vae_slicing
@@ -328,7 +310,7 @@ def clean_prompt(text: str) -> str:
 
 
 def _set_attention(transformer: WanTransformer3DModel, name: str) -> None:
-    with _quietly():
+    with quietly():
         try:
             transformer.set_attention_backend(name)
         except (RuntimeError, ValueError, ImportError) as error:
@@ -342,21 +324,3 @@ def _statistics(vae: AutoencoderKLWan) -> tuple[Tensor, Tensor]:
         for key in ("latents_mean", "latents_std")
     )
     return mean, deviation
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Without the libraries' own progress bars and advice: whoever calls has a display."""
-    level, bars = diffusers_logging.get_verbosity(), diffusers_logging.is_progress_bar_enabled()
-    others = transformers.utils.logging.is_progress_bar_enabled()
-    diffusers_logging.set_verbosity_error()
-    diffusers_logging.disable_progress_bar()
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        diffusers_logging.set_verbosity(level)
-        if bars:
-            diffusers_logging.enable_progress_bar()
-        if others:
-            transformers.utils.logging.enable_progress_bar()
