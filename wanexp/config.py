@@ -18,13 +18,17 @@ from wanexp.models import MODELS, Model, fingerprint, weights_folder
 from wanexp.names import lookup
 from wanexp.sampler_facts import ALIASES, REFUSED, SAMPLER_FACTS
 from wanexp.schedules import SCHEDULES
+from wanexp.step_cache import StepCache
 from wanexp.strict import ConfigError, build
 
 Box = tuple[float, float, float, float]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
-BITS = ("dtype", "vae_dtype", "vae_tiling", "attention")
+BITS = ("dtype", "vae_dtype", "vae_tiling", "attention", "weights", "compile", "guidance")
 """The fields of Memory that change bits of the result; the others only move weights about."""
+
+LATER_BITS = ("weights", "compile", "guidance")
+"""Those that came later: unless set they leave digests as they were."""
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
@@ -47,6 +51,7 @@ class Stage:
         sigma_end: Where a split stage hands over; None runs to 0.
         expert: ``auto`` follows the model's boundary for each model call.
         loras: Adapter file or Hub id to strength.
+        step_cache: None means the recipe's.
     """
 
     name: str
@@ -60,6 +65,7 @@ class Stage:
     sigma_end: float | None = None
     expert: str = "auto"
     loras: Mapping[str, float] = field(default_factory=dict)
+    step_cache: StepCache | None = None
 
     def __post_init__(self) -> None:
         where = f"recipe.stages.{self.name}"
@@ -92,6 +98,7 @@ class Recipe:
         width, height, frames, fps: None means the model's own; frames are 4n + 1.
         steps, scheduler, shift: The one schedule that the stages of a split share, and the
             default of stages that run to the end; shift None means the model's.
+        step_cache: Of the stages that have none of their own.
     """
 
     model: Model
@@ -105,6 +112,7 @@ class Recipe:
     scheduler: str
     shift: float
     stages: tuple[Stage, ...]
+    step_cache: StepCache = field(default_factory=StepCache)
 
     def __post_init__(self) -> None:
         multiple, stride = self.model.size_multiple, self.model.frame_stride
@@ -130,6 +138,18 @@ class Recipe:
         experts = {"auto": None, **dict.fromkeys(self.model.experts)}
         for stage in self.stages:
             _known(f"recipe.stages.{stage.name}.expert", "expert", experts, stage.expert)
+        self._check_ratios()
+
+    def _check_ratios(self) -> None:
+        caches = {"recipe": self.step_cache}
+        caches |= {f"recipe.stages.{s.name}": s.step_cache for s in self.stages if s.step_cache}
+        for where, cache in caches.items():
+            for expert in self.model.experts if cache.kind == "mag" else ():
+                if expert not in (cache.ratios or {}):
+                    raise ConfigError(
+                        f"{where}.step_cache.ratios: none for the {expert} expert of"
+                        f" {self.model.name} (have: {', '.join(cache.ratios or {})})"
+                    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,31 +190,60 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """How the weights live on the device; changes bits a little and memory a lot.
+    """How the weights live on the device; changes bits a little, and memory and speed a lot.
 
     Attributes:
         device: ``auto`` is CUDA where there is one.
         dtype: Of the experts; ``auto`` is bfloat16 on a GPU and float32 on a CPU.
-        offload: What leaves the device while it is not needed: ``none``, or whole ``model``
-            parts (text encoder, VAE, the expert that is not at work).
+        weights: How the experts' weights are kept: as ``dtype``, or as ``float8`` (e4m3), half the
+            bytes of bfloat16, cast to ``dtype`` layer by layer when each is needed;
+            ``float8_scaled`` gives every row of a weight a scale of its own.
+        offload: What leaves the device while it is not needed: ``none`` but the text encoder,
+            whole ``model`` parts (text encoder, VAE, the expert that is not at work), or each
+            ``group`` of an expert's layers as well, which travels ahead of its use.
         attention: A backend of diffusers' attention dispatcher.
+        compile: The experts' blocks, once for each size: seconds at first, faster calls after.
+        guidance: Wanted and negative prompt one after the other (``sequential``), in one call of
+            two (``batched``), or what is faster for the size (``auto``).
         empty_cache: Give cached memory back between stages.
+        limit_gib: Use no more than so many GiB of the device, as a smaller card would have; None is
+            all of it.
     """
 
     device: str = "auto"
     dtype: Dtype = "auto"
+    weights: Literal["dtype", "float8", "float8_scaled"] = "dtype"
     vae_dtype: Dtype = "float32"
     vae_tiling: bool = False
     vae_slicing: bool = False
-    offload: Literal["none", "model"] = "none"
+    offload: Literal["none", "model", "group"] = "none"
     attention: str = "native"
+    compile: bool = False
+    guidance: Literal["auto", "sequential", "batched"] = "auto"
     empty_cache: bool = False
+    limit_gib: float | None = None
 
     def __post_init__(self) -> None:
         if not DEVICE.fullmatch(self.device):
             raise ConfigError(
                 f"memory.device: expected auto, cpu, cuda or cuda:N, got {self.device!r}"
             )
+        if self.limit_gib is not None and self.limit_gib <= 0:
+            raise ConfigError(f"memory.limit_gib: expected more than 0, got {self.limit_gib:g}")
+        if self.compile and self.offload == "group":
+            raise ConfigError(
+                "memory.compile: layers that travel (memory.offload=group) cannot be compiled; use"
+                " memory.offload=model, or leave compile off"
+            )
+
+    def bits(self) -> dict[str, object]:
+        """The settings that change bits of a result; what came later only where it is set."""
+        default = {name: f.default for name, f in self.__dataclass_fields__.items()}
+        return {
+            key: getattr(self, key)
+            for key in BITS
+            if key not in LATER_BITS or getattr(self, key) != default[key]
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,6 +277,7 @@ class _RecipeTree:
     steps: int | None = None
     scheduler: str = "simple"
     shift: float | None = None
+    step_cache: StepCache = field(default_factory=StepCache)
 
 
 def trial_from(tree: Mapping[str, object]) -> Trial:
@@ -268,6 +318,7 @@ def recipe_from(model_tree: object, recipe_tree: object) -> Recipe:
         steps=given.steps,
         scheduler=given.scheduler,
         shift=model.shift if given.shift is None else given.shift,
+        step_cache=given.step_cache,
         stages=tuple(
             build(Stage, {**_mapping(_at(name), stage), "name": name}, _at(name))
             for name, stage in given.stages.items()
@@ -294,7 +345,7 @@ def recipe_content(trial: Trial, plan_key: object) -> dict[str, object]:
         "size": [recipe.width, recipe.height, recipe.frames, recipe.fps],
         "loras": {path: fingerprint(path, None) for stage in recipe.stages for path in stage.loras},
         "plan": plan_key,
-        "memory": {key: value for key, value in vars(trial.memory).items() if key in BITS},
+        "memory": trial.memory.bits(),
     }
 
 

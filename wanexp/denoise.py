@@ -24,6 +24,9 @@ Branch = Literal["cond", "uncond"]
 Velocity = Callable[[Tensor, float, Branch], Tensor]
 """(x, sigma, branch) → the velocity: one model call."""
 
+Velocities = Callable[[Tensor, float], tuple[Tensor, Tensor]]
+"""(x, sigma) → the velocities under the wanted and the negative prompt: two model calls at once."""
+
 
 def clean_estimate(x: Tensor, velocity: Tensor, sigma: float) -> Tensor:
     """The x0 that a velocity implies: x − sigma·v."""
@@ -50,6 +53,16 @@ def guided(velocity: Velocity, cfg: float) -> Denoise:
         if not is_guided(cfg):
             return wanted
         unwanted = clean_estimate(x, velocity(x, sigma, "uncond"), sigma)
+        return unwanted + cfg * (wanted - unwanted)
+
+    return denoise
+
+
+def guided_together(velocities: Velocities, cfg: float) -> Denoise:
+    """``guided`` where one call of the model answers for both prompts: (wanted, negative)."""
+
+    def denoise(x: Tensor, sigma: float) -> Tensor:
+        wanted, unwanted = (clean_estimate(x, v, sigma) for v in velocities(x, sigma))
         return unwanted + cfg * (wanted - unwanted)
 
     return denoise

@@ -148,7 +148,14 @@ class _Planned:
         self.latent_shape = conditioning.latent_shape
         self._stage = stage
         self._by_expert: dict[str, Denoise] = {
-            expert: backend.denoiser(conditioning, expert=expert, cfg=stage.cfg, loras=stage.loras)
+            expert: backend.denoiser(
+                conditioning,
+                expert=expert,
+                cfg=stage.cfg,
+                loras=stage.loras,
+                step_cache=stage.step_cache,
+                evaluations=stage.experts.count(expert),
+            )
             for expert in dict.fromkeys(stage.experts)
         }
         self._done = 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
@@ -19,6 +19,7 @@ from wanexp.models import ROUNDING
 from wanexp.plan_rules import plan_warnings
 from wanexp.sampler_facts import SAMPLER_FACTS, evaluations
 from wanexp.schedules import interval_sigmas, shift_time, stage_sigmas
+from wanexp.step_cache import StepCache
 from wanexp.strict import ConfigError
 
 Takeover = Literal["noise", "renoise", "continue"]
@@ -49,6 +50,7 @@ class PlannedStage:
         evaluation_sigmas: Where the denoiser is called, in order.
         experts: Who answers each of these.
         guided: Whether an evaluation is two model calls (cfg ≠ 1) or one.
+        step_cache: What of its model calls is guessed from those before.
     """
 
     name: str
@@ -67,6 +69,7 @@ class PlannedStage:
     evaluation_sigmas: tuple[float, ...]
     experts: tuple[str, ...]
     loras: tuple[tuple[str, float], ...]
+    step_cache: StepCache = field(default_factory=StepCache)
 
     @property
     def steps(self) -> int:
@@ -100,6 +103,7 @@ class PlannedStage:
             "experts": list(self.experts),
             "model_calls": self.model_calls,
             "loras": dict(self.loras),
+            **({"step_cache": self.step_cache.settings()} if self.step_cache.on else {}),
         }
 
     def key(self) -> dict[str, object]:
@@ -113,6 +117,7 @@ class PlannedStage:
             "cfg": self.cfg if self.guided else 1.0,
             "loras": [list(pair) for pair in self.loras],
             "index": self.index,
+            **({"step_cache": self.step_cache.settings()} if self.step_cache.on else {}),
         }
 
 
@@ -199,6 +204,7 @@ def _plan_stage(recipe: Recipe, index: int, before: _HandOver) -> tuple[PlannedS
         evaluation_sigmas=asked,
         experts=_experts(recipe, stage, asked),
         loras=tuple(sorted(stage.loras.items())),
+        step_cache=recipe.step_cache if stage.step_cache is None else stage.step_cache,
     )
     return planned, rest
 

@@ -134,16 +134,20 @@ def trial_tree(trial: Trial) -> dict[str, object]:
     recipe = trial.recipe
     sizes = ("width", "height", "frames", "fps", "steps", "scheduler", "shift")
     stages = {
-        stage.name: {key: value for key, value in vars(stage).items() if key != "name"}
+        stage.name: {
+            **{key: value for key, value in vars(stage).items() if key != "name"},
+            "step_cache": stage.step_cache and stage.step_cache.settings(),
+        }
         for stage in recipe.stages
     }
+    own = {"step_cache": recipe.step_cache.settings(), "stages": stages}
     return {
         "model": {
             "name": recipe.model.name,
             "source": recipe.source,
             "revision": recipe.revision,
         },
-        "recipe": {**{key: getattr(recipe, key) for key in sizes}, "stages": stages},
+        "recipe": {**{key: getattr(recipe, key) for key in sizes}, **own},
         "case": dict(vars(trial.case)),
         "seed": trial.seed,
         "memory": dict(vars(trial.memory)),

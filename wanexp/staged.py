@@ -21,7 +21,7 @@ from torch import Tensor
 
 from wanexp.backends import Backend, Conditioning
 from wanexp.cache import Entry, Store
-from wanexp.config import BITS, digest
+from wanexp.config import digest
 from wanexp.environment import cpu_model, packages
 from wanexp.generate import OnEvaluation, StageEnd, generate
 from wanexp.plan import PlannedStage
@@ -102,7 +102,7 @@ def encode_case(
         negative=trial.case.negative_prompt if guided else None,
         frames=trial.recipe.frames,
         model=trial.recipe.model.name,
-        bits=tuple(getattr(trial.memory, key) for key in BITS),
+        bits=tuple(trial.memory.bits().items()),
     )
     return _encode_once(told, backend, store)
 

@@ -16,7 +16,6 @@ from wanexp.compose import (
     space_words,
 )
 from wanexp.config import (
-    BITS,
     Trial,
     case_content,
     digest,
@@ -70,7 +69,7 @@ class PlannedTrial:
             "weights": fingerprint(recipe.source, recipe.revision),
             "size": [recipe.width, recipe.height, recipe.frames],
             "seed": self.trial.seed,
-            "memory": {key: getattr(self.trial.memory, key) for key in BITS},
+            "memory": self.trial.memory.bits(),
         }
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from wanexp.denoise import Denoise
+    from wanexp.step_cache import StepCache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +81,14 @@ class Backend(Protocol):
         expert: str,
         cfg: float,
         loras: Sequence[tuple[str, float]] = (),
+        step_cache: StepCache | None = None,
+        evaluations: int = 0,
     ) -> Denoise:
-        """``denoise(x, sigma) -> x0`` of one expert; x float32 on the device, model space."""
+        """``denoise(x, sigma) -> x0`` of one expert; x float32 on the device, model space.
+
+        One denoiser is for one stage: its step cache, if any, begins empty. ``evaluations`` is how
+        often the stage will ask it.
+        """
         ...
 
     def decode(self, latent: Tensor) -> np.ndarray:

@@ -13,31 +13,39 @@ import functools
 import html
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import torch
-from diffusers.models.attention_dispatch import AttentionBackendName
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, UMT5EncoderModel
 
 from wanexp.backends import Conditioning
+from wanexp.backends.float8 import keep_as_float8
 from wanexp.backends.folder import (
     EXPERT_FOLDERS,
     check_source,
     find_lora,
     parameter_shapes,
 )
-from wanexp.backends.loading import load_part, quietly
-from wanexp.backends.lora import Adapter, check_adapter, read_adapter, wear
+from wanexp.backends.loading import load_part
+from wanexp.backends.lora import Adapter, changes_whole, check_adapter, read_adapter, wear
+from wanexp.backends.placing import Places
+from wanexp.backends.speed import (
+    BATCHED_TOKENS,
+    Blocks,
+    check_attention,
+    set_attention,
+)
 from wanexp.backends.steady import steady
 from wanexp.config import Memory, Recipe
-from wanexp.denoise import Branch, Denoise, guided, holding, is_guided
+from wanexp.denoise import Branch, Denoise, guided, guided_together, holding, is_guided
 from wanexp.models import Model, fingerprint
-from wanexp.names import nearest
+from wanexp.step_cache import StepCache
 from wanexp.strict import ConfigError
 
 TIMESTEPS = 1000.0
@@ -45,6 +53,12 @@ TIMESTEPS = 1000.0
 
 Loras = tuple[tuple[str, float], ...]
 """LoRA file or Hub file, and strength."""
+
+PATCH = 4
+"""Latent cells that one token stands for (patches of 1 × 2 × 2)."""
+
+LoadPart = Callable[[str, torch.dtype], nn.Module]
+"""A part by name, in a dtype, on the CPU or already on the device."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -63,19 +77,15 @@ def open_backend(recipe: Recipe, memory: Memory) -> DiffusersBackend:
     return DiffusersBackend(folder=folder, model=recipe.model, memory=memory)
 
 
-def check_attention(name: str) -> None:
-    """Refuse an attention backend that diffusers does not know, or that cannot run here."""
-    known = [backend.value for backend in AttentionBackendName]
-    if name not in known:
-        raise ConfigError(
-            f"memory.attention: no attention backend named {name!r}{nearest(name, known)}"
-            f" (have: {', '.join(sorted(known))})"
-        )
-    with torch.device("meta"):  # a model without weights is enough to ask
-        probe = WanTransformer3DModel(
-            num_attention_heads=1, attention_head_dim=12, num_layers=1, ffn_dim=8, text_dim=8
-        )
-    _set_attention(probe, name)
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Use:
+    """What one stage wants of one expert; no two stages share one."""
+
+    part: str
+    expert: str
+    loras: Loras
+    step_cache: StepCache
+    evaluations: int
 
 
 class DiffusersBackend:
@@ -87,7 +97,9 @@ class DiffusersBackend:
         model_calls: Latents put through an expert so far, counted at the expert itself.
     """
 
-    def __init__(self, *, folder: Path, model: Model, memory: Memory) -> None:
+    def __init__(
+        self, *, folder: Path, model: Model, memory: Memory, load: LoadPart | None = None
+    ) -> None:
         auto = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(auto if memory.device == "auto" else memory.device)
         by_device = "bfloat16" if self.device.type == "cuda" else "float32"
@@ -97,10 +109,12 @@ class DiffusersBackend:
         self._folder = folder
         self._model = model
         self._memory = memory
-        self._parts: dict[str, nn.Module] = {}
-        self._at_work: str | None = None
+        self._load_part = load or functools.partial(load_part, folder)
+        self._places = Places(self._load, self.device, memory)
+        self._blocks: dict[str, Blocks] = {}
         self._adapters: dict[str, Adapter] = {}
         self._worn: dict[str, tuple[Loras, Callable[[], None]]] = {}
+        self._stage: dict[str, object] = {}
 
     @property
     def weights(self) -> str:
@@ -120,6 +134,19 @@ class DiffusersBackend:
                 for expert, part in zip(self._model.experts, EXPERT_FOLDERS, strict=False):
                     if stage.expert in ("auto", expert):
                         check_adapter(path, parameter_shapes(self._folder / part), where)
+                self._check_shifts(path, where)
+
+    def _check_shifts(self, path: Path, where: str) -> None:
+        """Refuse what changes whole weights where these travel by layers or are float8."""
+        memory = self._memory
+        if memory.offload != "group" and memory.weights == "dtype":
+            return
+        if shifts := changes_whole(path):
+            setting = "offload=group" if memory.offload == "group" else f"weights={memory.weights}"
+            raise ConfigError(
+                f"{where}: {path.name} changes whole weights ({shifts[0]} first), which"
+                f" memory.{setting} cannot do; only its low-rank layers could be worn"
+            )
 
     def latent_shape(self, width: int, height: int, frames: int) -> tuple[int, int, int, int, int]:
         """(1, C, F, h, w) of a video's latent."""
@@ -172,21 +199,42 @@ class DiffusersBackend:
         expert: str,
         cfg: float,
         loras: Sequence[tuple[str, float]] = (),
+        step_cache: StepCache | None = None,
+        evaluations: int = 0,
     ) -> Denoise:
-        """``denoise(x, sigma) -> x0`` of one expert; x float32 on the device, model space."""
+        """``denoise(x, sigma) -> x0`` of one expert in one stage; x float32 on the device.
+
+        See ``Backend.denoiser``.
+        """
         if is_guided(cfg) and conditioning.negative is None:
             raise ValueError(f"cfg {cfg:g} needs a negative prompt's embedding, there is none")
+        use = _Use(
+            part=EXPERT_FOLDERS[self._model.experts.index(expert)],
+            expert=expert,
+            loras=tuple(loras),
+            step_cache=step_cache or StepCache(),
+            evaluations=evaluations,
+        )
         image = conditioning.image.to(self.device)
         texts = {"cond": conditioning.positive, "uncond": conditioning.negative}
         texts = {k: v.to(self.device, self.dtype) for k, v in texts.items() if v is not None}
         beside = self._model.condition == "channels"
 
-        def velocity(x: Tensor, sigma: float, branch: Branch) -> Tensor:
-            told = torch.cat([x, image.to(x)], dim=1) if beside else x
-            transformer = self._expert(expert, tuple(loras))
-            return self._call(transformer, told, sigma, texts[branch], branch).to(x)
+        def told(x: Tensor) -> Tensor:
+            return torch.cat([x, image.to(x)], dim=1) if beside else x
 
-        return guided(velocity, cfg) if beside else holding(guided(velocity, cfg), image)
+        def velocity(x: Tensor, sigma: float, branch: Branch) -> Tensor:
+            return self._call(self._expert(use), told(x), sigma, texts[branch], branch).to(x)
+
+        def velocities(x: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
+            twice = told(x).expand(2, *[-1] * (x.ndim - 1))
+            words = torch.cat([texts["cond"], texts["uncond"]])
+            both = self._call(self._expert(use), twice, sigma, words, "cond").to(x)
+            return both[:1], both[1:]
+
+        together = is_guided(cfg) and self._at_once(conditioning.latent_shape, use.step_cache)
+        denoise = guided_together(velocities, cfg) if together else guided(velocity, cfg)
+        return denoise if beside else holding(denoise, image)
 
     @torch.no_grad()
     def decode(self, latent: Tensor) -> np.ndarray:
@@ -207,10 +255,11 @@ class DiffusersBackend:
 
     def release(self) -> None:
         """Let go of all weights. They load again if the backend is used again."""
-        self._parts.clear()
+        self._places.clear()
+        self._blocks.clear()
         self._adapters.clear()
         self._worn.clear()
-        self._at_work = None
+        self._stage.clear()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -255,14 +304,25 @@ class DiffusersBackend:
         # Times the reciprocal, as diffusers does it: the same bits are easier to compare.
         return (posterior.mode().float().cpu() - mean) * (1.0 / deviation)
 
-    def _expert(self, name: str, loras: Loras) -> WanTransformer3DModel:
-        """An expert on the device, wearing just these LoRAs."""
-        part = EXPERT_FOLDERS[self._model.experts.index(name)]
-        transformer = cast(WanTransformer3DModel, self._ready(part))
-        if self._worn.get(part, ((), None))[0] != loras:
-            self._take_off(part)
-            adapters = [(self._adapter(path), strength) for path, strength in loras]
-            self._worn[part] = (loras, wear(transformer, adapters))
+    def _at_once(self, shape: tuple[int, int, int, int, int], cache: StepCache) -> bool:
+        """Whether guidance puts both prompts into one call; a step cache keeps them apart."""
+        if self._memory.guidance != "auto" or cache.on or self.device.type != "cuda":
+            return self._memory.guidance == "batched" and not cache.on
+        _, _, frames, height, width = shape
+        return frames * height * width // PATCH <= BATCHED_TOKENS
+
+    def _expert(self, use: _Use) -> WanTransformer3DModel:
+        """An expert on the device, ready for one stage: just its LoRAs, an empty step cache."""
+        transformer = cast(WanTransformer3DModel, self._ready(use.part))
+        if self._worn.get(use.part, ((), None))[0] != use.loras:
+            self._take_off(use.part)
+            adapters = [(self._adapter(path), strength) for path, strength in use.loras]
+            self._worn[use.part] = (use.loras, wear(transformer, adapters))
+        if self._stage.get(use.part) is not use:
+            self._blocks[use.part].prepare(
+                use.step_cache, use.expert, use.evaluations, plain=bool(use.loras)
+            )
+            self._stage[use.part] = use
         return transformer
 
     def _adapter(self, name: str) -> Adapter:
@@ -276,26 +336,25 @@ class DiffusersBackend:
             undo()
 
     def _ready(self, part: str) -> nn.Module:
-        """A part on the device. Under offload the part that worked before leaves it first."""
-        if part != self._at_work:
-            if part not in self._parts:
-                self._parts[part] = self._load(part)
-            if self._memory.offload == "model" and self._at_work is not None:
-                self._take_off(self._at_work)
-                self._parts[self._at_work].to("cpu")
-            self._parts[part].to(self.device)
-            self._at_work = part
-        return self._parts[part]
+        """A part on the device; a LoRA comes off an expert before it leaves."""
+        if self._memory.offload == "model":
+            for other in [worn for worn in self._worn if worn != part]:
+                self._take_off(other)
+        return self._places.ready(part)
 
     def _load(self, part: str) -> nn.Module:
         dtype = self.vae_dtype if part == "vae" else self.dtype
-        module = load_part(self._folder, part, dtype)
+        module = self._load_part(part, dtype)
         if isinstance(module, AutoencoderKLWan):
             module.use_tiling = self._memory.vae_tiling
             module.use_slicing = self._memory.vae_slicing
+        module.eval().requires_grad_(False)
         if isinstance(module, WanTransformer3DModel):
-            _set_attention(module, self._memory.attention)
-        return module.eval().requires_grad_(False)
+            set_attention(module, self._memory.attention)
+            if self._memory.weights != "dtype":
+                keep_as_float8(module, scaled=self._memory.weights == "float8_scaled")
+            self._blocks[part] = Blocks(module, compile_blocks=self._memory.compile)
+        return module
 
 
 def clean_prompt(text: str) -> str:
@@ -307,14 +366,6 @@ def clean_prompt(text: str) -> str:
 
     mended = html.unescape(html.unescape(ftfy.fix_text(text)))
     return re.sub(r"\s+", " ", mended).strip()
-
-
-def _set_attention(transformer: WanTransformer3DModel, name: str) -> None:
-    with quietly():
-        try:
-            transformer.set_attention_backend(name)
-        except (RuntimeError, ValueError, ImportError) as error:
-            raise ConfigError(f"memory.attention: {name} cannot run here: {error}") from None
 
 
 def _statistics(vae: AutoencoderKLWan) -> tuple[Tensor, Tensor]:

@@ -136,6 +136,12 @@ def check_adapter(path: Path, shapes: Mapping[str, tuple[int, ...]], where: str)
         )
 
 
+def changes_whole(path: Path) -> list[str]:
+    """The parameters that a LoRA file adds to as a whole, beside its low-rank layers."""
+    with safe_open(path, framework="pt") as file:
+        return sorted(layout_of(file.keys(), path.name).shifts)
+
+
 def read_adapter(path: Path) -> Adapter:
     """A LoRA file's tensors, float32 on the CPU."""
     with safe_open(path, framework="pt") as file:
@@ -154,7 +160,8 @@ def read_adapter(path: Path) -> Adapter:
 def wear(expert: nn.Module, adapters: Sequence[tuple[Adapter, float]]) -> Callable[[], None]:
     """Put LoRAs on an expert, each at its strength; returns what takes them off again, to the bit.
 
-    The tensors go to the device and dtype of the layers they change.
+    The tensors go to the device and dtype of the outputs they change, when these first come: a
+    layer's own weights may be elsewhere until then, or kept as float8.
     """
     undo: list[Callable[[], None]] = []
     pairs: dict[str, list[tuple[Tensor, Tensor]]] = {}
@@ -177,11 +184,12 @@ def wear(expert: nn.Module, adapters: Sequence[tuple[Adapter, float]]) -> Callab
 
 
 def _add_low_rank(layer: nn.Module, pairs: Sequence[tuple[Tensor, Tensor]]) -> Callable[[], None]:
-    weight = layer.get_parameter("weight")
-    down = torch.cat([down for down, _ in pairs]).to(weight)
-    up = torch.cat([up for _, up in pairs], dim=1).to(weight)
+    down = torch.cat([down for down, _ in pairs])
+    up = torch.cat([up for _, up in pairs], dim=1)
 
     def add(_: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        nonlocal down, up
+        down, up = down.to(output), up.to(output)  # a move the first time, nothing after
         return output + functional.linear(functional.linear(given[0], down), up)
 
     return layer.register_forward_hook(add).remove

@@ -45,8 +45,10 @@ def recipe_tree(preset: Preset) -> dict[str, object]:
     stages = {}
     for stage, planned in zip(recipe.stages, plan.stages, strict=True):
         own = {key: value for key, value in vars(stage).items() if key != "name"}
+        own["step_cache"] = stage.step_cache and stage.step_cache.settings()
         stages[stage.name] = {**own, "cfg": planned.cfg, "loras": dict(stage.loras)}
-    return {**{key: getattr(recipe, key) for key in sizes}, "stages": stages}
+    whole = {key: getattr(recipe, key) for key in sizes}
+    return {**whole, "step_cache": recipe.step_cache.settings(), "stages": stages}
 
 
 def recipe_text(tree: Mapping[str, object], about: Sequence[str]) -> str:
