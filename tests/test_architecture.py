@@ -21,6 +21,7 @@ ONLY_IN = {
     "torchsde": ("wanexp/noise.py",),
     "rich": (
         "wanexp/show.py",
+        "wanexp/bench/",
         "wanexp/progress.py",
         "wanexp/commands.py",
         "wanexp/compare.py",
@@ -85,7 +86,7 @@ ROOMS = (
     ("search", "presets", "rating"),
     ("report",),
     ("commands", "doctor", "scoring", "validation"),
-    ("diagnose",),
+    ("diagnose", "bench"),
     ("cli", "multirun"),
 )
 LONGEST = 450

@@ -203,6 +203,13 @@ def _add_machine(verbs: Verbs) -> None:
     doctor.add_argument("--json", action="store_true", help="one JSON object on stdout")
     doctor.set_defaults(verb=_doctor)
 
+    bench = verbs.add_parser("bench", help="how fast the parts are, beside what they must match")
+    bench.add_argument("names", nargs="*", metavar="WHAT", help="none: list what there is")
+    bench.add_argument("--size", nargs="+", default=[], metavar="WxHxT", help="512x512x17")
+    bench.add_argument("--repeats", type=int, metavar="N", help="timed runs of each")
+    bench.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    bench.set_defaults(verb=_bench, overrides=[])
+
 
 def _add_overrides(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -372,6 +379,16 @@ def _doctor(options: argparse.Namespace) -> int:
     from wanexp.doctor import doctor_command
 
     return doctor_command(options.overrides, as_json=options.json)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from wanexp.bench.command import bench_command
+    from wanexp.bench.row import Settings, size_from
+
+    sizes = [size_from(text) for text in options.size]
+    settings = Settings(sizes=sizes or None, repeats=options.repeats)
+    names = [*options.names, *options.overrides]
+    return bench_command(names, settings, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -88,6 +88,15 @@ def gpu() -> dict[str, object]:
     }
 
 
+def gpu_of_machine() -> dict[str, object]:
+    """``gpu``, asking for the card where torch sees one, used already or not."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.init()
+    return gpu()
+
+
 @functools.cache
 def packages() -> dict[str, str]:
     """Installed versions of the packages that can change a result."""

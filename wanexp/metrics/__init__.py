@@ -23,7 +23,16 @@ from wanexp.metrics.reading import Series
 from wanexp.metrics.table import DIRECTIONS, METRICS, REGION, Metric, region_metric
 from wanexp.names import lookup
 
-__all__ = ["DIRECTIONS", "METRICS", "Measurement", "Metric", "measure", "region_metric"]
+__all__ = [
+    "DIRECTIONS",
+    "METRICS",
+    "Frames",
+    "Measurement",
+    "Metric",
+    "measure",
+    "observe",
+    "region_metric",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,21 +82,12 @@ def measure(
         ValueError: Arrays, fps or boxes are not as described.
         KeyError: There is no metric of that name; the message has the nearest one.
     """
-    _check_images(frames, source)
     if isinstance(names, str):
         raise ValueError(f"names must be a list of names, got the text {names!r}")
-    if not (math.isfinite(fps) and fps > 0):
-        raise ValueError(f"fps must be a positive number, got {fps}")
-    boxes = dict(regions or {})
-    for called, box in {
-        "face_box": face_box,
-        **{f"region {k!r}": b for k, b in boxes.items()},
-    }.items():
-        if box is not None:
-            _check_box(called, box, source)
+    boxes = regions or {}
+    observation = observe(frames, source, fps, face_box, boxes, lpips_weights, face_model)
     asked = [*METRICS, *(f"{REGION}{name}" for name in boxes)] if names is None else names
     metrics = [_metric(name) for name in asked]
-    observation = _observed(frames, source, fps, face_box, boxes, lpips_weights, face_model)
     return {metric.name: _measured(metric, observation) for metric in metrics}
 
 
@@ -98,16 +98,28 @@ def _metric(name: str) -> Metric:
     return lookup("metric", METRICS, name)
 
 
-def _observed(
+def observe(
     frames: Frames,
     source: Frames,
     fps: float,
-    face_box: Box | None,
-    regions: Mapping[str, Box],
-    lpips_weights: Path | None,
-    face_model: Path | None,
+    face_box: Box | None = None,
+    regions: Mapping[str, Box] | None = None,
+    lpips_weights: Path | None = None,
+    face_model: Path | None = None,
 ) -> Observation:
-    """The video beside its source, both at the frames' size, boxes too."""
+    """The video beside its source, both at the frames' size, boxes too; as ``measure`` takes them.
+
+    Raises:
+        ValueError: Arrays, fps or boxes are not as described.
+    """
+    _check_images(frames, source)
+    if not (math.isfinite(fps) and fps > 0):
+        raise ValueError(f"fps must be a positive number, got {fps}")
+    boxes = dict(regions or {})
+    named = {"face_box": face_box, **{f"region {name!r}": box for name, box in boxes.items()}}
+    for called, box in named.items():
+        if box is not None:
+            _check_box(called, box, source)
     height, width = frames.shape[1:3]
     by_x, by_y = width / source.shape[1], height / source.shape[0]
     how = cv2.INTER_AREA if by_x <= 1 and by_y <= 1 else cv2.INTER_CUBIC
@@ -119,7 +131,7 @@ def _observed(
         portrait=source,
         fps=fps,
         face_box=None if face_box is None else scaled(face_box, by_x, by_y),
-        regions={name: scaled(box, by_x, by_y) for name, box in regions.items()},
+        regions={name: scaled(box, by_x, by_y) for name, box in boxes.items()},
         lpips_weights=lpips_weights,
         face_model=face_model,
     )

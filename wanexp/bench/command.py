@@ -1,0 +1,85 @@
+"""The verb: `wanexp bench WHAT...`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from wanexp.bench.row import Row, Settings
+from wanexp.names import lookup
+from wanexp.strict import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """One benchmark: what it asks, in a few words, and its rows, one by one as they are found."""
+
+    says: str
+    rows: Callable[[Settings], Iterator[Row]]
+
+
+def _metrics(settings: Settings) -> Iterator[Row]:
+    from wanexp.bench.metrics import metric_rows
+
+    return metric_rows(settings)
+
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "metrics": Benchmark(
+        says="seconds to measure a video, by family and in all, beside making it", rows=_metrics
+    ),
+}
+
+
+def bench_command(names: Sequence[str], settings: Settings, *, as_json: bool) -> int:
+    """Runs the benchmarks and prints their rows; lists what there is where none is named."""
+    if not names:
+        _list()
+        return 0
+    if settings.repeats is not None and settings.repeats < 1:
+        raise ConfigError(f"--repeats: expected at least 1, got {settings.repeats}")
+    try:
+        chosen = {name: lookup("benchmark", BENCHMARKS, name) for name in names}
+    except KeyError as error:
+        raise ConfigError(str(error.args[0])) from None
+    from wanexp.bench.show import rows_as_json, show_rows
+
+    rows = [row for name in chosen for row in _told(name, chosen[name].rows(settings))]
+    command = as_typed(names, settings)
+    if as_json:
+        print(rows_as_json(rows, command))
+        return 0
+    from rich.console import Console
+
+    show_rows(Console(), rows, command)
+    return 0
+
+
+def as_typed(names: Sequence[str], settings: Settings) -> str:
+    """The command line that runs the same again."""
+    words = ["wanexp", "bench", *names]
+    if settings.sizes:
+        words += ["--size", *(str(size).replace("×", "x") for size in settings.sizes)]
+    if settings.repeats is not None:
+        words += ["--repeats", str(settings.repeats)]
+    return " ".join(words)
+
+
+def _told(name: str, rows: Iterator[Row]) -> Iterator[Row]:
+    """The rows, each named on standard error as it comes, where somebody may be watching."""
+    watched = sys.stderr.isatty()
+    if watched:
+        print(f"{name} …", end="", file=sys.stderr, flush=True)
+    for row in rows:
+        if watched:
+            print(f"\r\033[K{name}: {row.what} {row.size}", end="", file=sys.stderr, flush=True)
+        yield row
+    if watched:
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def _list() -> None:
+    width = max(map(len, BENCHMARKS))
+    for name, benchmark in BENCHMARKS.items():
+        print(f"{name:<{width}}  {benchmark.says}")
