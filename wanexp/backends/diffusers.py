@@ -105,6 +105,7 @@ class DiffusersBackend:
         by_device = "bfloat16" if self.device.type == "cuda" else "float32"
         self.dtype = DTYPES[by_device if memory.dtype == "auto" else memory.dtype]
         self.vae_dtype = DTYPES[by_device if memory.vae_dtype == "auto" else memory.vae_dtype]
+        _limit(self.device, memory.limit_gib)
         self.model_calls = 0
         self._folder = folder
         self._model = model
@@ -253,6 +254,10 @@ class DiffusersBackend:
             if self._memory.empty_cache:
                 torch.cuda.empty_cache()
 
+    def part(self, name: str) -> nn.Module:
+        """A part by its folder's name, on the device: for what compares with the library itself."""
+        return self._ready(name)
+
     def release(self) -> None:
         """Let go of all weights. They load again if the backend is used again."""
         self._places.clear()
@@ -355,6 +360,14 @@ class DiffusersBackend:
                 keep_as_float8(module, scaled=self._memory.weights == "float8_scaled")
             self._blocks[part] = Blocks(module, compile_blocks=self._memory.compile)
         return module
+
+
+def _limit(device: torch.device, gib: float | None) -> None:
+    """Let this process take no more than so many GiB of a CUDA device; None is all of it."""
+    if device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+        share = 1.0 if gib is None else min(1.0, gib * 2**30 / total)
+        torch.cuda.set_per_process_memory_fraction(share, device)
 
 
 def clean_prompt(text: str) -> str:

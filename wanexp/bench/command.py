@@ -25,10 +25,59 @@ def _metrics(settings: Settings) -> Iterator[Row]:
     return metric_rows(settings)
 
 
+def _call(settings: Settings) -> Iterator[Row]:
+    from wanexp.bench.model import call_rows
+
+    return call_rows(settings)
+
+
+def _guidance(settings: Settings) -> Iterator[Row]:
+    from wanexp.bench.model import guidance_rows
+
+    return guidance_rows(settings)
+
+
+def _step_cache(settings: Settings) -> Iterator[Row]:
+    from wanexp.bench.model import cache_rows
+
+    return cache_rows(settings)
+
+
+def _vae(settings: Settings) -> Iterator[Row]:
+    from wanexp.bench.vae import vae_rows
+
+    return vae_rows(settings)
+
+
+def _loop(settings: Settings) -> Iterator[Row]:
+    from wanexp.bench.loop import loop_rows
+
+    return loop_rows(settings)
+
+
+def _sweep(settings: Settings) -> Iterator[Row]:
+    from wanexp.bench.sweep import sweep_rows
+
+    return sweep_rows(settings)
+
+
+def _memory(settings: Settings) -> Iterator[Row]:
+    from wanexp.bench.memory import memory_rows
+
+    return memory_rows(settings)
+
+
 BENCHMARKS: dict[str, Benchmark] = {
     "metrics": Benchmark(
         says="seconds to measure a video, by family and in all, beside making it", rows=_metrics
     ),
+    "call": Benchmark(says="model calls of the A14B beside the card's ceiling", rows=_call),
+    "guidance": Benchmark(says="both prompts in one call, beside two calls", rows=_guidance),
+    "step_cache": Benchmark(says="what each step cache saves at most", rows=_step_cache),
+    "vae": Benchmark(says="encoding and decoding, by precision and tiling", rows=_vae),
+    "loop": Benchmark(says="sampling beside its model calls, and diffusers' pipeline", rows=_loop),
+    "sweep": Benchmark(says="a five-arm study with and without the stage store", rows=_sweep),
+    "memory": Benchmark(says="peak memory of each phase beside its prediction", rows=_memory),
 }
 
 

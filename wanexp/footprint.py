@@ -1,0 +1,148 @@
+"""What a trial takes of a GPU's memory, phase by phase, before anything loads.
+
+Weights are counted from the model's shapes; what is in flight beside them follows from the size of
+the video by a few coefficients that were measured on one NVIDIA H200 (``wanexp bench memory``
+measures them again and sets both side by side; docs/memory.md has the table). Bytes throughout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from wanexp.config import Memory, Recipe
+from wanexp.models import Model
+
+GIB = 2**30
+TILE = 256
+"""Side of the VAE's tiles in pixels (diffusers' own value)."""
+
+WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Parameters of a model's parts.
+
+    Attributes:
+        expert: Of one expert; ``linear`` of them are in its blocks' linear layers, which float8
+            halves, ``single`` stay float32, ``block`` are one block's.
+        text, vae: Of the text encoder and the VAE.
+        per_token: Bytes in flight during a model call in bfloat16, for each token.
+        decode: Bytes in flight while the VAE decodes in float32, for each pixel of a frame.
+        encode: The same while it encodes.
+    """
+
+    expert: int
+    linear: int
+    single: int
+    block: int
+    text: int
+    vae: int
+    per_token: float
+    decode: float
+    encode: float
+
+
+PARTS: Mapping[str, Parts] = {
+    "wan22_i2v_a14b": Parts(
+        expert=14_288_901_184,
+        linear=14_050_918_400,
+        single=29_184_000,
+        block=351_394_304,
+        text=5_680_910_336,
+        vae=126_892_531,
+        per_token=112e3,
+        decode=24.5e3,
+        encode=12e3,
+    ),
+    "wan22_ti2v_5b": Parts(
+        expert=4_999_787_712,
+        linear=4_907_335_680,
+        single=10_973_184,
+        block=163_656_704,
+        text=5_680_910_336,
+        vae=704_688_668,
+        per_token=112e3,
+        decode=24.5e3,
+        encode=12e3,
+    ),
+    "wan_mini": Parts(
+        expert=6_188_352,
+        linear=5_505_024,
+        single=111_616,
+        block=1_000_000,
+        text=169_856,
+        vae=8_301_468,
+        per_token=6e3,
+        decode=24.5e3,
+        encode=12e3,
+    ),
+}
+
+
+def footprint(recipe: Recipe, memory: Memory) -> dict[str, int]:
+    """Phase → bytes at its peak, in a study of several cases.
+
+    ``text`` and ``source`` are a case's encoding, ``sampling`` the model calls of any stage,
+    ``hand_over`` the change from one expert to the other, ``decode`` the VAE's.
+    """
+    parts = PARTS[recipe.model.name]
+    weights = _weights(recipe.model, parts, memory)
+    beside = {name: _resident(name, weights, memory) for name in weights}
+    pixels = recipe.width * recipe.height
+    tokens = _tokens(recipe)
+    sampling = beside["expert"] + int(parts.per_token * tokens)
+    return {
+        "text": beside["text"],
+        "source": beside["vae"] + _vae_work(parts.encode, pixels, recipe.frames, memory),
+        "sampling": sampling,
+        "hand_over": sampling,
+        "decode": beside["vae"] + _vae_work(parts.decode, pixels, recipe.frames, memory),
+    }
+
+
+def _tokens(recipe: Recipe) -> int:
+    model = recipe.model
+    frames = (recipe.frames - 1) // model.frame_stride + 1
+    cell = 2 * model.vae_stride
+    return frames * (recipe.height // cell) * (recipe.width // cell)
+
+
+def _weights(model: Model, parts: Parts, memory: Memory) -> dict[str, int]:
+    """Part → bytes of its weights; ``expert`` is all of the experts that stay together."""
+    width = WIDTHS[_dtype(memory.dtype)]
+    large = 1 if memory.weights != "dtype" else width
+    expert = (
+        parts.linear * large
+        + (parts.expert - parts.linear - parts.single) * width
+        + parts.single * 4
+    )
+    return {
+        "text": parts.text * width,
+        "vae": parts.vae * WIDTHS[_dtype(memory.vae_dtype)],
+        "expert": expert,
+        "experts": expert * len(model.experts),
+        "block": parts.block * large,
+    }
+
+
+def _dtype(name: str) -> str:
+    return "bfloat16" if name == "auto" else name
+
+
+def _resident(part: str, weights: Mapping[str, int], memory: Memory) -> int:
+    """Bytes of all weights on the device while ``part`` is at work."""
+    if memory.offload == "none":
+        own = weights["text"] if part == "text" else 0
+        return weights["experts"] + weights["vae"] + own
+    if memory.offload == "group" and part == "expert":
+        return 2 * weights["block"]
+    return weights[part]
+
+
+def _vae_work(per_pixel: float, pixels: int, frames: int, memory: Memory) -> int:
+    width = WIDTHS[_dtype(memory.vae_dtype)] / 4
+    working = min(pixels, TILE * TILE) if memory.vae_tiling else pixels
+    video = 2 * pixels * frames * 3 * 4 * width
+    return int(per_pixel * working * width + video)
