@@ -367,7 +367,8 @@ def _limit(device: torch.device, gib: float | None) -> None:
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
         share = 1.0 if gib is None else min(1.0, gib * 2**30 / total)
-        torch.cuda.set_per_process_memory_fraction(share, device)
+        index = torch.cuda.current_device() if device.index is None else device.index
+        torch.cuda.set_per_process_memory_fraction(share, index)
 
 
 def clean_prompt(text: str) -> str:
