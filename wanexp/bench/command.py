@@ -116,13 +116,15 @@ def as_typed(names: Sequence[str], settings: Settings) -> str:
 
 
 def _told(name: str, rows: Iterator[Row]) -> Iterator[Row]:
-    """The rows, each named on standard error as it comes, where somebody may be watching."""
+    """The rows, each said on standard error as it comes: a run that is cut short has said most."""
     watched = sys.stderr.isatty()
-    if watched:
-        print(f"{name} …", end="", file=sys.stderr, flush=True)
     for row in rows:
+        found = f"{name}: {row.what} {row.size}".rstrip() + f", {row.seconds.median:.4g} s"
         if watched:
-            print(f"\r\033[K{name}: {row.what} {row.size}", end="", file=sys.stderr, flush=True)
+            print(f"\r\033[K{found}", end="", file=sys.stderr, flush=True)
+        else:
+            ratio = "" if row.ratio is None else f", ratio {row.ratio:.4g}"
+            print("; ".join(filter(None, (found + ratio, row.note))), file=sys.stderr, flush=True)
         yield row
     if watched:
         print("\r\033[K", end="", file=sys.stderr, flush=True)

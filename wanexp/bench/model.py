@@ -57,12 +57,13 @@ def call_rows(settings: Settings) -> Iterator[Row]:
     """Plain and compiled calls beside the ceiling, then what changes a call and by how much."""
     need_card()
     repeats, peak = settings.repeats or REPEATS, ceiling()
+    sizes = settings.sizes or SIZES
     plain: dict[Size, Seconds] = {}
     for memory, what in ((CARD, "call"), (COMPILED, "call, compiled")):
         backend = random_backend(A14B, memory)
-        for size in settings.sizes or SIZES:
+        for size in sizes:
             found = clocked(calling(backend, A14B, size), repeats)
-            if memory is CARD:
+            if memory is CARD and size == sizes[0]:  # what follows is compared at one size
                 plain[size] = found
             yield _beside_ceiling(what, size, found, peak, compiled=memory.compile)
         backend.release()
