@@ -18,7 +18,7 @@ from wanexp.models import MODELS, Model, fingerprint, weights_folder
 from wanexp.names import lookup
 from wanexp.sampler_facts import ALIASES, REFUSED, SAMPLER_FACTS
 from wanexp.schedules import SCHEDULES
-from wanexp.step_cache import StepCache
+from wanexp.step_cache import SKIPS_BLOCKS, StepCache
 from wanexp.strict import ConfigError, build
 
 Box = tuple[float, float, float, float]
@@ -258,6 +258,19 @@ class Trial:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**53:
             raise ConfigError(f"seed: expected a whole number in [0, 2^53), got {self.seed}")
+        if self.memory.offload == "group":
+            self._check_caches()
+
+    def _check_caches(self) -> None:
+        """Layers that travel are fetched in the order of their use, which skipping them breaks."""
+        caches = [self.recipe.step_cache, *(stage.step_cache for stage in self.recipe.stages)]
+        for cache in caches:
+            if cache is not None and cache.kind in SKIPS_BLOCKS:
+                raise ConfigError(
+                    f"recipe.step_cache.kind: {cache.kind} leaves out layers, which goes wrong"
+                    " where they travel ahead of their use (memory.offload=group); use"
+                    " memory.offload=model or taylorseer"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,9 @@ KINDS: Mapping[str, Mapping[str, object]] = MappingProxyType(
 )
 """Kind → its settings and what they are where nothing is said (diffusers' own values)."""
 
+SKIPS_BLOCKS = ("first_block", "mag")
+"""Kinds that run some blocks and leave out others of one call."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StepCache:

@@ -15,6 +15,7 @@ from wanexp.config import Memory, recipe_from
 from wanexp.generate import generate
 from wanexp.images import load_source
 from wanexp.plan import make_plan
+from wanexp.step_cache import SKIPS_BLOCKS
 
 pytestmark = pytest.mark.gpu
 
@@ -62,11 +63,21 @@ def test_weights_that_travel_give_the_bits_of_those_that_stay(offload, weights) 
 
 
 @pytest.mark.parametrize("kind", CACHES)
-def test_a_step_cache_gives_the_same_bits_compiled_or_travelling(kind) -> None:
+def test_a_step_cache_gives_the_same_bits_wherever_the_weights_are(kind) -> None:
     cache = CACHES[kind]
     stay = latent(CARD, step_cache=cache)
     assert off(stay, latent(CARD)) > 0.01
-    assert torch.equal(latent(replace(CARD, offload="group"), step_cache=cache), stay)
+    assert torch.equal(latent(CARD, step_cache=cache), stay)
+    assert torch.equal(latent(replace(CARD, offload="model"), step_cache=cache), stay)
+    if kind not in SKIPS_BLOCKS:
+        assert torch.equal(latent(replace(CARD, offload="group"), step_cache=cache), stay)
+
+
+@pytest.mark.parametrize("kind", CACHES)
+def test_a_step_cache_works_with_compiled_blocks(kind) -> None:
+    single = replace(CARD, dtype="float32")
+    plain = latent(single, step_cache=CACHES[kind])
+    assert off(latent(replace(single, compile=True), step_cache=CACHES[kind]), plain) < 0.02
 
 
 def test_compiled_blocks_come_near_plain_ones() -> None:
