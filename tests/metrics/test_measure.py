@@ -95,7 +95,7 @@ def test_a_series_has_one_entry_per_frame_and_its_gaps_where_promised(video, rea
 @pytest.mark.parametrize("name", [n for n in METRICS if n not in ("jitter", *LPIPS)])
 def test_a_value_is_the_mean_or_root_mean_square_of_its_series(readings, name):
     series = entries(readings[name])
-    squared = name in ("flicker", "local_flicker", "warp", "background_warp")
+    squared = name in ("flicker", "local_flicker")
     expected = math.sqrt(np.square(series).mean()) if squared else series.mean()
     assert readings[name].value == pytest.approx(expected, rel=1e-9)
 

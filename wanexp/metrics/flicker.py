@@ -11,6 +11,7 @@ from wanexp.metrics import flow
 from wanexp.metrics.observation import LEAST_SHARE, Observation
 from wanexp.metrics.planes import smoothed
 from wanexp.metrics.reading import Reading, padded, root_mean_square, summed_up, undefined
+from wanexp.metrics.spread import spread
 
 SOFT = 2.0
 """Luma is smoothed by this much before it is compared, px: flow errs by a little."""
@@ -80,22 +81,23 @@ def _deviation(observation: Observation, called: str, parts: int, least: float) 
 
 def _gains(observation: Observation, parts: int, least: float) -> Gains:
     """The gains in each of parts × parts cells, where a share ``least`` of its pixels is usable."""
-    smooth = [smoothed(plane, SOFT) for plane in observation.lumas]
-    clipped = observation.clipped
-    gains = np.full((len(observation.pairs), parts * parts), np.nan)
-    for t, pair in enumerate(observation.pairs):
+    smooth = spread(lambda plane: smoothed(plane, SOFT), observation.lumas)
+    pairs, clipped = observation.pairs, observation.clipped
+
+    def gain(t: int) -> Gains:
+        match = pairs[t].match
         if observation.repeats[t]:
-            gains[t] = 0.0
-            continue
-        later = flow.carried(smooth[t + 1], pair.match.forward)
-        lit = flow.carried_mask(~clipped[t + 1], pair.match.forward) & ~clipped[t]
-        usable = pair.match.valid & lit & (smooth[t] > DARKEST) & (later > DARKEST)
-        if pair.match.valid.mean() < LEAST_SHARE:
-            continue
+            return np.zeros(parts * parts)
+        if match.valid.mean() < LEAST_SHARE:
+            return np.full(parts * parts, np.nan)
+        later = flow.carried(smooth[t + 1], match.forward)
+        lit = flow.carried_mask(~clipped[t + 1], match.forward) & ~clipped[t]
+        usable = match.valid & lit & (smooth[t] > DARKEST) & (later > DARKEST)
         ratio = np.full(usable.shape, np.inf, np.float32)
         ratio[usable] = np.log(later[usable] / smooth[t][usable])
-        gains[t] = _medians(ratio, parts, least)
-    return gains
+        return _medians(ratio, parts, least)
+
+    return np.stack(spread(gain, range(len(pairs))))
 
 
 def _medians(ratio: NDArray[np.float32], parts: int, least: float) -> NDArray[np.float64]:

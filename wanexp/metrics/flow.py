@@ -33,6 +33,10 @@ PATCH = 8
 COARSE = 2
 """The scale, 1/2^COARSE of the size, at which a blurred image still matches a sharp one."""
 
+ROUGH = 1
+"""The scale, 1/2^ROUGH of the size, at which the way of the source through the video is followed:
+a quarter of the work, and a start for the fine search that ends as near as the frame before's."""
+
 TEXTURE = 4.0
 """Squared gradient, (grey levels/px)², at which a pixel has half a say in the camera fit."""
 
@@ -120,20 +124,29 @@ def match(first: Grey, second: Grey, start: Match | None = None, finest: int = 0
 
 
 def match_unlike(first: Grey, second: Grey, start: Match | None) -> Match:
-    """Two images of which one may be blurred; ``start`` is a guess.
+    """Two images of which one may be blurred, down to the scale ROUGH; ``start`` is a guess.
 
-    Pixels without a consistent flow at the finest scale have a coarse one: a blurred picture
-    matches a sharp one only there, and were its pixels left out as lost, blur would hide itself.
+    Pixels without a consistent flow at this scale have a coarse one: a blurred picture matches a
+    sharp one only there, and were its pixels left out as lost, blur would hide itself.
     """
-    if np.array_equal(first, second):
-        return match(first, second)
     coarse = match(first, second, start, finest=COARSE)
-    fine = match(first, second, start)
+    return either(match(first, second, start, finest=ROUGH), coarse)
+
+
+def refined(first: Grey, second: Grey, rough: Match) -> Match:
+    """``rough``, their match by ``match_unlike``, at the finest scale where that is consistent."""
+    if np.array_equal(first, second):
+        return rough
+    return either(match(first, second, rough), rough)
+
+
+def either(better: Match, other: Match) -> Match:
+    """``better`` where it is consistent, ``other`` elsewhere."""
     return Match(
-        forward=np.where(fine.valid[..., None], fine.forward, coarse.forward),
-        backward=np.where(fine.valid_back[..., None], fine.backward, coarse.backward),
-        valid=fine.valid | coarse.valid,
-        valid_back=fine.valid_back | coarse.valid_back,
+        forward=np.where(better.valid[..., None], better.forward, other.forward),
+        backward=np.where(better.valid_back[..., None], better.backward, other.backward),
+        valid=better.valid | other.valid,
+        valid_back=better.valid_back | other.valid_back,
     )
 
 
@@ -234,12 +247,16 @@ def still_camera(height: int, width: int) -> Camera:
 def _least_squares(
     points: NDArray[np.float64], weight: NDArray[np.float64]
 ) -> tuple[float, float, tuple[float, float]]:
-    """a, b and shift of the weighted best similarity; ``points`` are rows x, y, u, v."""
-    mean = points @ weight / weight.sum()
+    """a, b and shift of the weighted best similarity; ``points`` are rows x, y, u, v.
+
+    By einsum and not by @: so small a product is no work for BLAS's threads, which wait for each
+    other wherever cores are busy, a hundred times as long as it takes.
+    """
+    mean = np.einsum("ij,j->i", points, weight) / weight.sum()
     x, y, u, v = points - mean[:, None]
-    square = max(float(weight @ (x * x + y * y)), 1e-12)
-    a = float(weight @ (x * u + y * v)) / square
-    b = float(weight @ (x * v - y * u)) / square
+    square = max(float(np.einsum("i,i->", weight, x * x + y * y)), 1e-12)
+    a = float(np.einsum("i,i->", weight, x * u + y * v)) / square
+    b = float(np.einsum("i,i->", weight, x * v - y * u)) / square
     shift = (mean[2] - a * mean[0] + b * mean[1], mean[3] - b * mean[0] - a * mean[1])
     return a, b, (float(shift[0]), float(shift[1]))
 

@@ -8,9 +8,11 @@ import cv2
 import numpy as np
 
 from wanexp.metrics import flow
-from wanexp.metrics.flow import Flow, Mask
-from wanexp.metrics.observation import LEAST_SHARE, Observation, Pair
+from wanexp.metrics.flow import Flow, Mask, Match
+from wanexp.metrics.observation import LEAST_SHARE, Observation
+from wanexp.metrics.planes import Plane
 from wanexp.metrics.reading import Reading, mean, padded, summed_up, undefined
+from wanexp.metrics.spread import spread
 
 
 def ewarp(observation: Observation) -> Reading:
@@ -29,7 +31,9 @@ def ewarp(observation: Observation) -> Reading:
         return undefined(f"ewarp needs at least 2 frames, got {count}")
     if observation.too_small:
         return undefined(observation.too_small)
-    errors = [_error(observation, t, pair) for t, pair in enumerate(observation.pairs)]
+    pictures = pairwise(spread(observation.coloured, range(count)))
+    beside = zip(pictures, observation.pairs, strict=True)
+    errors = spread(lambda given: _error(*given[0], given[1].match), beside)
     return summed_up(
         padded(errors, 0, 1),
         mean,
@@ -39,12 +43,10 @@ def ewarp(observation: Observation) -> Reading:
     )
 
 
-def _error(observation: Observation, t: int, pair: Pair) -> float | None:
-    match = pair.match
+def _error(now: Plane, after: Plane, match: Match) -> float | None:
     usable = match.valid & ~_boundary(match.forward, match.backward)
     if usable.mean() < LEAST_SHARE:
         return None
-    now, after = (observation.coloured(frame) for frame in (t, t + 1))
     squares = np.square((now - flow.carried(after, match.forward))[usable] / 255)
     return float(squares.mean(dtype=np.float64))
 

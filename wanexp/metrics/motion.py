@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from wanexp.metrics.flow import Flow, Mask
 from wanexp.metrics.observation import Observation, Pair
 from wanexp.metrics.planes import Plane, smoothed
 from wanexp.metrics.reading import Reading, mean, padded, summed_up, undefined
+from wanexp.metrics.spread import spread
 
 STATIC_BELOW = 2.0
 """``motion_top5`` under which a video stands still, %/s: 0.15 % of the smaller side a frame."""
@@ -66,10 +68,9 @@ def motion_top5(observation: Observation) -> Reading:
     refusal = _unmeasurable(observation)
     if refusal:
         return refusal
-    pairs = [
-        None if pair.camera is None else _speeds(observation, t, pair)
-        for t, pair in enumerate(observation.pairs)
-    ]
+    soft = spread(lambda plane: smoothed(plane, 1.0), observation.lumas)
+    steps = zip(pairwise(soft), observation.pairs, observation.residuals, strict=True)
+    pairs = spread(lambda step: _speeds(observation, *step), steps)
     known = [speeds for speeds in pairs if speeds is not None]
     extras: dict[str, float] = {}
     if known:
@@ -83,15 +84,19 @@ def motion_top5(observation: Observation) -> Reading:
     return _summed_up(observation, whole, extras)
 
 
-def _speeds(observation: Observation, t: int, pair: Pair) -> Speeds:
-    now, after = (smoothed(observation.lumas[frame], 1.0) for frame in (t, t + 1))
+def _speeds(
+    observation: Observation, frames: tuple[Plane, Plane], pair: Pair, residual: Flow
+) -> Speeds | None:
+    if pair.camera is None:
+        return None
+    now, after = frames
     forward, valid = pair.match.forward, pair.match.valid
-    by_camera = forward - observation.residual(t)
+    by_camera = forward - residual
     misfit = _misfit(observation, now, flow.carried(after, forward), valid)
     still = _misfit(observation, now, after, valid)
     carried = _misfit(observation, now, flow.carried(after, by_camera), valid)
     lengths = _lengths(observation, pair)
-    apart = _length(observation, observation.residual(t))[valid]
+    apart = _length(observation, residual)[valid]
     return Speeds(
         whole=_fastest(np.where((still > EVIDENCE * misfit)[valid], lengths, 0)),
         camera=float(_length(observation, by_camera).mean(dtype=np.float64)),

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from wanexp.metrics import flow
 from wanexp.metrics.flow import Camera, Grey, Mask, Match
 from wanexp.metrics.likeness import Likeness, likeness_in_frame
-from wanexp.metrics.planes import Plane, luma
+from wanexp.metrics.planes import Plane, luma, smoothed
 from wanexp.metrics.retention import Retained, retained_in_frame
+from wanexp.metrics.spread import spread
 
 Box = tuple[float, float, float, float]
 Frames = NDArray[np.uint8]
@@ -35,6 +36,9 @@ LEAST_SHARE = 0.25
 
 LEAST_TEXTURE = 1.0
 """Frames without at least 1 % of pixels of this texture, (levels/px)², have nothing to follow."""
+
+MEDIAN_OF_SQUARE = 0.4549
+"""The median of x² for x of deviation 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +109,7 @@ class Observation:
     @cached_property
     def lumas(self) -> tuple[Plane, ...]:
         """The frames' luma on the working grid, T × (h, w), 0 … 255."""
-        return tuple(self._shrunk(luma(frame)) for frame in self.frames)
+        return tuple(spread(lambda frame: self._shrunk(luma(frame)), self.frames))
 
     @cached_property
     def too_small(self) -> str | None:
@@ -125,8 +129,12 @@ class Observation:
 
         Not in a single one: noise saturates some pixel in every neighbourhood of a bright picture.
         """
-        saturated = ((frame.max(axis=-1) >= 254).astype(np.float32) for frame in self.frames)
-        return tuple(cv2.GaussianBlur(self._shrunk(one), (0, 0), 2.0) > 0.1 for one in saturated)
+
+        def in_frame(frame: Frames) -> Mask:
+            saturated = (frame.max(axis=-1) >= 254).astype(np.float32)
+            return smoothed(self._shrunk(saturated), 2.0) > 0.1
+
+        return tuple(spread(in_frame, self.frames))
 
     @cached_property
     def why_unfollowed(self) -> str:
@@ -137,14 +145,28 @@ class Observation:
     @cached_property
     def pairs(self) -> tuple[Pair, ...]:
         """All neighbouring frames, T − 1 entries; about 4 floats a working pixel and pair."""
-        return tuple(self._pair(t) for t in range(len(self.frames) - 1))
+        beside = zip(pairwise(self._greys), self.repeats, strict=True)
+        return tuple(spread(lambda given: self._pair(*given[0], repeat=given[1]), beside))
 
-    def residual(self, t: int) -> flow.Flow:
-        """The flow from frame t less its camera, (h, w, 2) working pixels; 0 without a camera."""
-        pair = self.pairs[t]
+    @cached_property
+    def residuals(self) -> tuple[flow.Flow, ...]:
+        """Each pair's flow less its camera, (h, w, 2) working pixels; 0 without a camera."""
+        return tuple(spread(self._residual, self.pairs))
+
+    def _residual(self, pair: Pair) -> flow.Flow:
         if pair.camera is None:
             return np.zeros_like(pair.match.forward)
         return pair.match.forward - pair.camera.flow(*self.grid)
+
+    @cached_property
+    def mismatches(self) -> tuple[float, ...]:
+        """The variance by which each pair differs once moved onto each other, grey levels².
+
+        By the median, with the exposure's change taken out: grain, and little else. 0 where
+        nothing can be followed.
+        """
+        beside = zip(pairwise(self.lumas), self.pairs, strict=True)
+        return tuple(spread(lambda given: _mismatch(*given[0], given[1].match), beside))
 
     @cached_property
     def valid_share(self) -> float:
@@ -155,36 +177,39 @@ class Observation:
     def sightings(self) -> tuple[Match, ...]:
         """Where the source is in every frame: source → frame matches, T entries.
 
-        Each search starts from the place in the frame before, carried on by the pair's flow, so
-        that a long pan does not end in a search over half the image.
+        First roughly, frame by frame, each search from the place in the frame before, carried on
+        by the pair's flow, so that a long pan does not end in a search over half the image. Then
+        finely, all frames at once, each from where it was found roughly.
         """
-        found: list[Match] = []
+        source = self._grey_source
+        rough: list[Match] = []
         for t, frame in enumerate(self._greys):
-            if t > 0 and self.repeats[t - 1]:
-                found.append(found[-1])
-            else:
-                found.append(flow.match_unlike(self._grey_source, frame, self._expected(t, found)))
-        return tuple(found)
+            rough.append(flow.match_unlike(source, frame, self._expected(t, rough)))
+        beside = zip(self._greys, rough, strict=True)
+        return tuple(spread(lambda given: flow.refined(source, *given), beside))
 
     def retained(self, box: Box | None) -> tuple[Retained, ...]:
         """What every frame keeps of the source's fine detail, in ``box`` or everywhere."""
         if box not in self._retained:
             source = luma(self.source)
-            self._retained[box] = tuple(
-                self._retained_in(source, luma(frame), sighting, box)
-                for frame, sighting in zip(self.frames, self.sightings, strict=True)
-            )
+
+            def in_frame(given: tuple[Frames, Match]) -> Retained:
+                return self._retained_in(source, luma(given[0]), given[1], box)
+
+            beside = zip(self.frames, self.sightings, strict=True)
+            self._retained[box] = tuple(spread(in_frame, beside))
         return self._retained[box]
 
     @cached_property
     def likenesses(self) -> tuple[Likeness, ...]:
         """How like the source every frame is."""
-        return tuple(
-            likeness_in_frame(
-                self.source, frame, self.mapping(one), self.shown(one), found=_share(one)
-            )
-            for frame, one in zip(self.frames, self.sightings, strict=True)
-        )
+
+        def in_frame(given: tuple[Frames, Match]) -> Likeness:
+            frame, one = given
+            mapping, area = self.mapping(one), self.shown(one)
+            return likeness_in_frame(self.source, frame, mapping, area, found=_share(one))
+
+        return tuple(spread(in_frame, zip(self.frames, self.sightings, strict=True)))
 
     def mapping(self, sighting: Match) -> NDArray[np.float32]:
         """Where in the source every pixel of a frame comes from, (H, W, 2) px."""
@@ -251,10 +276,9 @@ class Observation:
             valid_back=last.valid_back,
         )
 
-    def _pair(self, t: int) -> Pair:
-        match = flow.match(self._greys[t], self._greys[t + 1])
-        detail = flow.texture(self._greys[t])
-        if self.repeats[t]:
+    def _pair(self, first: Grey, second: Grey, *, repeat: bool) -> Pair:
+        match, detail = flow.match(first, second), flow.texture(first)
+        if repeat:
             return Pair(match=match, camera=flow.still_camera(*self.grid), reason=None)
         if match.valid.mean() < LEAST_SHARE:
             return Pair(match=match, camera=None, reason="neighbouring frames do not match")
@@ -262,6 +286,14 @@ class Observation:
         camera = flow.fit_camera(match.forward, match.valid, detail) if textured else None
         reason = None if camera else "the frames have no texture to follow"
         return Pair(match=match, camera=camera, reason=reason)
+
+
+def _mismatch(now: Plane, after: Plane, match: Match) -> float:
+    if not match.valid.any():
+        return 0.0
+    difference = (flow.carried(after, match.forward) - now)[match.valid]
+    difference -= np.median(difference)
+    return float(np.median(np.square(difference))) / MEDIAN_OF_SQUARE
 
 
 def _share(sighting: Match) -> float:

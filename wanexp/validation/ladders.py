@@ -172,13 +172,6 @@ NUISANCES: dict[str, Nuisance] = {
 CENTRAL = ("flicker", "jitter", "warp", "detail", "face_detail")
 """The metrics that the strict rules are for."""
 
-LIMITS: dict[tuple[str, str], tuple[float, str]] = {
-    ("warp", "noise"): (0.15, "grain of 20 grey levels is an error of the flow, which it follows"),
-    ("warp", "blur"): (0.12, "the step from a sharp first frame to blurred ones breaks one flow"),
-}
-"""(metric, fault) → the most that it may be moved by, and why that is more than elsewhere: known
-limits of measuring by flow, which no physics excuses."""
-
 COUPLED: dict[tuple[str, str], str] = {
     ("jitter", "stutter"): "a repeated frame is a camera that stops and jumps: judder is jitter",
     ("detail", "sharpening"): "detail reads sharpening on the other side of 1",

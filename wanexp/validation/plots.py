@@ -71,7 +71,7 @@ def ladder_plots(table: Table, metrics: Sequence[str], path: Path) -> None:
 
 
 def _median(table: Table, metric: str, change: str, level: float) -> float:
-    parts = response(table, metric, change, level)
+    parts = list(response(table, metric, change, level).values())
     return float(np.median(parts)) if parts else float("nan")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from wanexp.metrics import METRICS
 from wanexp.metrics.motion import STATIC_BELOW
-from wanexp.validation.ladders import CENTRAL, COUPLED, LADDERS, LIMITS, NUISANCES
+from wanexp.validation.ladders import CENTRAL, COUPLED, LADDERS, NUISANCES
 from wanexp.validation.readings import Reading
 
 MOST_FOREIGN = 0.10
@@ -35,7 +35,9 @@ class Check:
         value: The worst that was found; None where there was nothing to look at.
         limit: What it must not pass, in words.
         holds: Whether it does not.
-        note: Where the worst was found, or why an exception is one.
+        note: Where the worst was found, or what the value is.
+        worst: Where a median was taken, the worst video and its value.
+        over: How many videos alone pass the limit that the median keeps.
     """
 
     metric: str
@@ -45,6 +47,8 @@ class Check:
     limit: str
     holds: bool
     note: str
+    worst: tuple[str, float] | None = None
+    over: int = 0
 
 
 class Table:
@@ -82,13 +86,13 @@ def span(table: Table, place: tuple[int, str], metric: str) -> float:
     return max((abs(top) for top in tops if not math.isnan(top)), default=math.nan)
 
 
-def response(table: Table, metric: str, change: str, level: float) -> list[float]:
-    """A change's effect in parts of the own fault's strongest, signed, one entry a place."""
-    parts = [
-        table.moved(place, metric, change, level) / span(table, place, metric)
+def response(table: Table, metric: str, change: str, level: float) -> dict[tuple[int, str], float]:
+    """Place → a change's effect in parts of the own fault's strongest, signed."""
+    parts = {
+        place: table.moved(place, metric, change, level) / span(table, place, metric)
         for place in table.places
-    ]
-    return [part for part in parts if math.isfinite(part)]
+    }
+    return {place: part for place, part in parts.items() if math.isfinite(part)}
 
 
 def rank_agreement(table: Table, place: tuple[int, str], metric: str) -> float:
@@ -135,21 +139,23 @@ def _selective(table: Table, metric: str) -> list[Check]:
     changes = [(f, one.levels[-1], MOST_FOREIGN) for f, one in LADDERS.items()]
     changes += [(n, lv, MOST_NUISANCE) for n, one in NUISANCES.items() for lv in one.levels]
     found = []
-    for change, level, usual in changes:
+    for change, level, most in changes:
         if change == own_fault(metric) or (metric, change) in COUPLED:
             continue
-        most = LIMITS.get((metric, change), (usual, ""))[0]
-        parts = response(table, metric, change, level)
-        worst = float(np.median(np.abs(parts))) if parts else None
+        parts = {place: abs(part) for place, part in response(table, metric, change, level).items()}
+        typical = float(np.median(list(parts.values()))) if parts else None
+        worst = max(parts, key=lambda place: parts[place], default=None)
         found.append(
             Check(
                 metric=metric,
                 rule="hardly moved by a nuisance" if change in NUISANCES else "selective",
                 about=f"{change} {level:g}",
-                value=worst,
+                value=typical,
                 limit=f"≤ {most:.2f} of its own",
-                holds=worst is not None and worst <= most,
-                note=f"median of {len(parts)}; worst {max(map(abs, parts), default=0):.3f}",
+                holds=typical is not None and typical <= most,
+                note=f"median of {len(parts)}",
+                worst=None if worst is None else (_where(worst), parts[worst]),
+                over=sum(part > most for part in parts.values()),
             )
         )
     return found
