@@ -86,7 +86,7 @@ def test_every_trial_has_a_whole_folder(study):
     assert len(records) == 4
     for record in records:
         paths = study.trial(record.digest)
-        frames, fps = read_video(paths.video)
+        frames, fps, _ = read_video(paths.video)
         assert frames.shape == (17, 128, 128, 3) and fps == 12
         for file in (
             paths.poster,

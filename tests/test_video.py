@@ -253,6 +253,22 @@ def test_a_file_that_was_cut_off_is_refused(tmp_path):
             read_video(tmp_path / "cut.mp4")
 
 
+def test_a_cut_off_webm_is_refused_though_it_decodes_without_an_error(tmp_path):
+    grain = np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), np.uint8)
+    with av.open(str(tmp_path / "v.webm"), "w") as container:
+        stream = container.add_stream("libvpx-vp9", rate=16)
+        stream.height = stream.width = 32
+        stream.pix_fmt = "yuv420p"
+        for image in grain:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+    content = (tmp_path / "v.webm").read_bytes()
+    read_video(tmp_path / "v.webm")
+    (tmp_path / "cut.webm").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=r"it says that it lasts 1.50 s and ends after"):
+        read_video(tmp_path / "cut.webm")
+
+
 def test_the_poster_is_the_middle_frame():
     frames = photograph(9)
     assert np.array_equal(poster(frames), frames[4])

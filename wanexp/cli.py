@@ -179,6 +179,7 @@ def _add_measuring(verbs: Verbs) -> None:
     score.add_argument("--metrics", help="names with commas between them; all where not given")
     score.add_argument("--fps", type=float, help="for files that do not say it")
     score.add_argument("--face-box", metavar="X0,Y0,X1,Y1", help="the face in the source, px")
+    score.add_argument("--face-model", metavar="FILE", help="YuNet's ONNX file, to find more faces")
     score.add_argument("--lpips-weights", metavar="FILE", help="AlexNet's weights for LPIPS")
     score.add_argument("--json", action="store_true", help="one JSON object on stdout")
     score.set_defaults(verb=_score, overrides=[])
@@ -344,6 +345,7 @@ def _score(options: argparse.Namespace) -> int:
         metrics=options.metrics.split(",") if options.metrics else None,
         face_box=box_from(options.face_box) if options.face_box else None,
         lpips_weights=options.lpips_weights,
+        face_model=options.face_model,
     )
     return score_command(request, as_json=options.json)
 

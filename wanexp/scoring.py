@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from wanexp.metrics import METRICS, Measurement, measure
+from wanexp.metrics.faces import find_face
 from wanexp.strict import ConfigError
 from wanexp.video import read_image, read_video
 
@@ -47,6 +49,7 @@ class Request:
         metrics: None for all; ``motion_top5`` comes along, because it tells what stands still.
         face_box: (x0, y0, x1, y1) in the source, or None: a face is looked for.
         lpips_weights: AlexNet's weights; None looks where torch hub keeps them.
+        face_model: YuNet's ONNX file; None looks for faces with a cascade.
     """
 
     videos: Sequence[str]
@@ -55,33 +58,57 @@ class Request:
     metrics: Sequence[str] | None = None
     face_box: tuple[float, float, float, float] | None = None
     lpips_weights: str | None = None
+    face_model: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """What came of a request.
+
+    Attributes:
+        found: Video → metric → measurement.
+        unread: Video → why it could not be scored, one sentence.
+        uneven: Video → the least and the most seconds between its frames, where they differ.
+    """
+
+    found: Mapping[str, Scores]
+    unread: Mapping[str, str]
+    uneven: Mapping[str, tuple[float, float]]
 
 
 def score_command(request: Request, *, as_json: bool) -> int:
-    """Measures every video and prints them ranked, metric by metric."""
-    found = scores(request)
+    """Measures every video and prints them ranked, metric by metric; 1 where one cannot be read."""
+    scored = scores(request)
     if as_json:
-        print(json.dumps(_tree(request, found), allow_nan=False))
-        return 0
-    _show(Console(highlight=False), found)
-    return 0
+        print(json.dumps(_tree(request, scored), allow_nan=False))
+    else:
+        _show(Console(highlight=False), scored)
+    return int(bool(scored.unread))
 
 
-def scores(request: Request) -> dict[str, Scores]:
-    """Video → metric → measurement.
+def scores(request: Request) -> Scored:
+    """Every video's measurements; one that cannot be read does not keep the others from theirs.
 
     Raises:
-        ConfigError: A file is missing or cannot be read, or an argument is not as it should be.
+        ConfigError: No video can be read, or an argument is not as it should be.
     """
-    source = _source(request.source)
+    source, model = _source(request.source), _face_model(request.face_model)
     paths = [path for given in request.videos for path in expanded(Path(given).expanduser())]
     if not paths:
         raise ConfigError(f"no videos in {', '.join(map(repr, request.videos))}")
     names = request.metrics and [*dict.fromkeys([*request.metrics, "motion_top5"])]
     found: dict[str, Scores] = {}
+    unread: dict[str, str] = {}
+    uneven: dict[str, tuple[float, float]] = {}
     for path in dict.fromkeys(paths):
         try:
             video = read_video(path, request.fps)
+        except (OSError, ValueError) as error:
+            unread[str(path)] = str(error.args[0] if len(error.args) == 1 else error)
+            continue
+        if video.gaps:
+            uneven[str(path)] = video.gaps
+        try:
             found[str(path)] = measure(
                 video.frames,
                 source,
@@ -89,10 +116,13 @@ def scores(request: Request) -> dict[str, Scores]:
                 names,
                 face_box=request.face_box,
                 lpips_weights=Path(request.lpips_weights) if request.lpips_weights else None,
+                face_model=model,
             )
-        except (OSError, ValueError, KeyError) as error:
+        except (ValueError, KeyError) as error:
             raise ConfigError(str(error.args[0] if error.args else error)) from None
-    return found
+    if not found:
+        raise ConfigError(next(iter(unread.values())))
+    return Scored(found=found, unread=unread, uneven=uneven)
 
 
 def box_from(text: str) -> tuple[float, float, float, float]:
@@ -130,6 +160,12 @@ def ranks(metric: str, found: Mapping[str, Scores]) -> dict[str, int]:
     return {video: 1 + sum(c < cost for c in costs.values()) for video, cost in costs.items()}
 
 
+def shown_names(videos: Sequence[str]) -> dict[str, str]:
+    """Video → its file's name, or its whole path where two files have one name."""
+    names = [Path(video).name for video in videos]
+    return {v: n if names.count(n) == 1 else v for v, n in zip(videos, names, strict=True)}
+
+
 def is_static(scored: Scores) -> bool:
     """Whether a video was measured to stand still."""
     motion = scored.get("motion_top5")
@@ -152,16 +188,30 @@ def _source(path: str) -> np.ndarray:
         ) from None
 
 
-def _show(console: Console, found: Mapping[str, Scores]) -> None:
+def _face_model(path: str | None) -> Path | None:
+    """The file, looked into before anything is measured."""
+    if path is None:
+        return None
+    model = Path(path).expanduser()
+    try:
+        find_face(np.zeros((64, 64, 3), np.uint8), model)
+    except ValueError as error:
+        raise ConfigError(f"--face-model: {error}") from None
+    return model
+
+
+def _show(console: Console, scored: Scored) -> None:
+    found = scored.found
     videos = list(found)
     metrics = list(next(iter(found.values())))
+    names = shown_names(videos)
     placed = {metric: ranks(metric, found) for metric in metrics}
     for first in range(0, len(videos), SIDE_BY_SIDE):
         some = videos[first : first + SIDE_BY_SIDE]
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column("metric")
         for video in some:
-            table.add_column(Path(video).name, justify="right")
+            table.add_column(escape(names[video]), justify="right")
         for metric in metrics:
             if all(found[video][metric].value is None for video in videos):
                 continue
@@ -169,21 +219,35 @@ def _show(console: Console, found: Mapping[str, Scores]) -> None:
             table.add_row(_how_read(metric), *cells)
         console.print(table)
     _explain(console, found, metrics)
+    _warn(console, scored)
+    console.print(f"[dim]{ENCODED}[/dim]")
 
 
 def _explain(console: Console, found: Mapping[str, Scores], metrics: Sequence[str]) -> None:
     console.print("\n[dim]in brackets: the place, 1 the best; motion is a gate and has none[/dim]")
+    names = shown_names(list(found))
     for video, scored in found.items():
         if is_static(scored):
-            name = Path(video).name
+            name = escape(names[video])
             console.print(f"[yellow]static[/yellow] {name} stands still and is not ranked")
     missing: dict[str, list[str]] = {}
     for metric in metrics:
         for reason in {one[metric].reason for one in found.values()} - {None}:
             missing.setdefault(str(reason), []).append(metric)
-    for reason, names in missing.items():
-        console.print(f"[dim]no {', '.join(names)}: {reason}[/dim]")
-    console.print(f"[dim]{ENCODED}[/dim]")
+    for reason, unmeasured in missing.items():
+        console.print(f"[dim]no {', '.join(unmeasured)}: {escape(reason)}[/dim]")
+
+
+def _warn(console: Console, scored: Scored) -> None:
+    names = shown_names(list(scored.found))
+    for video, (least, most) in scored.uneven.items():
+        console.print(
+            f"[yellow]uneven[/yellow] {escape(names[video])} has frames {least:.3g} to"
+            f" {most:.3g} s apart, and they are measured as if evenly spaced: jitter, warp and"
+            " motion count that"
+        )
+    for reason in scored.unread.values():
+        console.print(f"[red]unread[/red] {escape(reason)}")
 
 
 def _cell(one: Measurement, place: int | None) -> str:
@@ -199,20 +263,23 @@ def _how_read(metric: str) -> str:
     return f"{metric} [dim]{unit} {arrow}[/dim]"
 
 
-def _tree(request: Request, found: Mapping[str, Scores]) -> dict[str, object]:
+def _tree(request: Request, scored: Scored) -> dict[str, object]:
+    found = scored.found
     metrics = list(next(iter(found.values())))
     places = {metric: ranks(metric, found) for metric in metrics}
     return {
         "source": request.source,
         "note": ENCODED,
+        "unread": dict(scored.unread),
         "videos": {
             video: {
-                "static": is_static(scored),
+                "static": is_static(one_video),
+                "seconds_between_frames": scored.uneven.get(video),
                 "metrics": {
                     name: {**asdict(one), "rank": places[name].get(video)}
-                    for name, one in scored.items()
+                    for name, one in one_video.items()
                 },
             }
-            for video, scored in found.items()
+            for video, one_video in found.items()
         },
     }

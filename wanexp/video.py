@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -35,10 +36,15 @@ LONGEST_TIME_BASE = 1001
 
 
 class Video(NamedTuple):
-    """uint8 RGB frames (T, H, W, 3) and their rate per second."""
+    """uint8 RGB frames (T, H, W, 3) and their rate per second.
+
+    ``gaps`` are the least and the most seconds between two frames where these differ by more than
+    half; None where frames are evenly spaced.
+    """
 
     frames: np.ndarray
     fps: float
+    gaps: tuple[float, float] | None = None
 
 
 def write_video(path: Path, frames: np.ndarray, fps: float | Fraction) -> None:
@@ -92,13 +98,15 @@ def read_video(path: Path, fps: float | None = None) -> Video:
     if path.is_dir():
         return _read_folder(path, fps)
     if path.suffix.lower() in ANIMATED:
-        frames, own = _read_animation(path)
+        frames, own, times = _read_animation(path)
     else:
-        frames, own = _read_container(path)
-    rate = fps or own
+        frames, own, times = _read_container(path)
+    gaps = _uneven(times)
+    # What a file says of an uneven rate is not its mean.
+    rate = fps or ((len(times) - 1) / (times[-1] - times[0]) if gaps else own)
     if not rate:
         raise ValueError(f"{str(path)!r} does not say its frame rate: give fps")
-    return Video(frames, float(rate))
+    return Video(frames, float(rate), gaps)
 
 
 def poster(frames: np.ndarray) -> np.ndarray:
@@ -252,16 +260,55 @@ def _opened(path: Path) -> Iterator[InputContainer]:
         raise ValueError(f"{str(path)!r} is not a video that can be read whole ({error})") from None
 
 
-def _read_container(path: Path) -> tuple[np.ndarray, float | None]:
+def _read_container(path: Path) -> tuple[np.ndarray, float | None, list[float]]:
+    """Frames, their rate, and the seconds at which each begins; none where that is not known."""
+    frames, times = [], []
     with _opened(path) as container:
         stream = container.streams.video[0]
-        frames = [_to_rgb(frame) for frame in container.decode(stream)]
+        for frame in container.decode(stream):
+            frames.append(_to_rgb(frame))
+            times.append(frame.time)
         rate = stream.average_rate or stream.guessed_rate
+        said = _said_length(container)
     if not frames:
         raise ValueError(f"{str(path)!r} holds no frames")
     if len({frame.shape for frame in frames}) > 1:
         raise ValueError(f"{str(path)!r} changes its size midway, which one array cannot hold")
-    return np.stack(frames), float(rate) if rate else None
+    known = [time for time in times if time is not None]
+    if len(known) < len(times) or any(later <= time for time, later in pairwise(known)):
+        return np.stack(frames), float(rate) if rate else None, []
+    _check_whole(path, known, said, float(rate) if rate else None)
+    return np.stack(frames), float(rate) if rate else None, known
+
+
+def _said_length(container: InputContainer) -> float | None:
+    """Seconds of video that the file says it has; None where only sound's may be known."""
+    stream = container.streams.video[0]
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    if container.duration and not container.streams.audio:
+        return container.duration / 1e6
+    return None
+
+
+def _check_whole(path: Path, times: list[float], said: float | None, rate: float | None) -> None:
+    """Raises ValueError where a file that was cut off decodes without an error (Matroska, WebM)."""
+    if said is None or not rate:
+        return
+    held = times[-1] - times[0] + 1 / rate
+    if held < 0.9 * said - 2 / rate:
+        raise ValueError(
+            f"{str(path)!r} is not a video that can be read whole (it says that it lasts"
+            f" {said:.2f} s and ends after {held:.2f} s)"
+        )
+
+
+def _uneven(times: list[float]) -> tuple[float, float] | None:
+    """The least and the most time between two frames, where these differ by more than half."""
+    steps = [later - time for time, later in pairwise(times)]
+    if not steps or max(steps) <= 1.5 * min(steps):
+        return None
+    return min(steps), max(steps)
 
 
 def _to_rgb(frame: VideoFrame) -> np.ndarray:
@@ -270,7 +317,8 @@ def _to_rgb(frame: VideoFrame) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(array, turns)) if turns % 4 else array
 
 
-def _read_animation(path: Path) -> tuple[np.ndarray, float | None]:
+def _read_animation(path: Path) -> tuple[np.ndarray, float | None, list[float]]:
+    """As ``_read_container``."""
     from PIL import Image, ImageSequence, UnidentifiedImageError
 
     try:
@@ -282,7 +330,8 @@ def _read_animation(path: Path) -> tuple[np.ndarray, float | None]:
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise ValueError(f"{str(path)!r} is not an animation that can be read ({error})") from None
     total = sum(milliseconds)
-    return np.stack(frames), 1000 * len(frames) / total if total else None
+    times = [sum(milliseconds[:t]) / 1000 for t in range(len(frames))] if total else []
+    return np.stack(frames), 1000 * len(frames) / total if total else None, times
 
 
 def _read_folder(folder: Path, fps: float | None) -> Video:

@@ -44,8 +44,37 @@ def test_distances_are_those_of_the_lpips_package(trunk):
     )
     # The package means each layer over its own pixels, the map is the layers' enlarged.
     expected = reference(first, second).item()
-    assert distance_with(trunk)(one, other).mean() == pytest.approx(expected, rel=0.05)
-    assert np.abs(distance_with(trunk)(one, one)).max() == 0.0
+    between, same = distance_with(trunk)([one, one], [other, one])
+    assert between.mean() == pytest.approx(expected, rel=0.05)
+    assert np.abs(same).max() == 0.0
+
+
+def test_the_weights_are_those_that_the_package_itself_finds_at_torch_hub(
+    trunk, tmp_path, monkeypatch
+):
+    """The package loads from the very file that ours is looked for in, and maps are its own."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    path = perceptual.weights_file(None)
+    path.parent.mkdir(parents=True)
+    torch.save(trunk, path)
+    reference = lpips.LPIPS(net="alex", spatial=True, verbose=False)  # would download otherwise
+    pictures = [clip(scene, count=1)[0].astype(np.float32) for scene in ("coffee", "chelsea")]
+    first, second = (
+        torch.from_numpy(image).permute(2, 0, 1)[None] / 127.5 - 1 for image in pictures
+    )
+    with torch.no_grad():
+        expected = reference(first, second)[0, 0].numpy()
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    (found,) = distance_with(state)(pictures[:1], pictures[1:])
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_many_pictures_at_once_read_as_one_by_one(trunk):
+    pictures = [*clip("coffee", count=3, pan=(3.0, 0.0)).astype(np.float32)]
+    others = pictures[::-1]
+    distance = distance_with(trunk)
+    for one, other, found in zip(pictures, others, distance(pictures, others), strict=True):
+        np.testing.assert_allclose(found, distance([one], [other])[0], rtol=1e-4, atol=1e-6)
 
 
 def test_loading_leaves_the_global_random_state_alone(trunk):
@@ -75,6 +104,25 @@ def test_without_weights_there_is_no_number_and_a_way_to_get_one(tmp_path):
     for one in measure(frames, frames[0], FPS, NAMES, lpips_weights=missing).values():
         assert str(missing) in why(one)
         assert ADDRESS in why(one)
+
+
+def test_no_more_pictures_than_the_memory_holds_go_at_once(trusted, monkeypatch):
+    frames = clip("coffee", count=5, pan=(2.0, 1.0))
+    together = measure(frames, frames[0], FPS, NAMES, lpips_weights=trusted)
+    monkeypatch.setattr(perceptual, "TOGETHER", 2)
+    apart = measure(frames, frames[0], FPS, NAMES, lpips_weights=trusted)
+    for name in NAMES:
+        assert number(apart[name]) == pytest.approx(number(together[name]), rel=1e-4)
+
+
+def test_a_file_that_cannot_be_read_is_a_reason(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    path = tmp_path / WEIGHTS
+    path.touch()
+    monkeypatch.setattr(perceptual, "_digest", refuse)
+    assert "cannot be read (Permission denied)" in (perceptual.why_not(path) or "")
 
 
 def test_other_weights_are_refused_by_their_digest(trunk, tmp_path):

@@ -14,6 +14,7 @@ import numpy as np
 from wanexp.bench.row import Row, Seconds, Settings, Size, seconds, timed
 from wanexp.images import load_source
 from wanexp.metrics import METRICS, Frames, measure, observe
+from wanexp.metrics.perceptual import TOGETHER, distance_with
 
 SIZES = (
     Size(width=128, height=128, frames=17),
@@ -61,6 +62,7 @@ def metric_rows(settings: Settings) -> Iterator[Row]:
         yield _whole(size, timed(lambda: _measured(frames), repeats=repeats))  # noqa: B023
         for what, taken in _parts(frames, repeats).items():
             yield Row(what=f"  {what}", size=str(size), seconds=taken)
+        yield from _lpips(size, frames, repeats)
 
 
 def filmed(size: Size) -> Frames:
@@ -74,6 +76,33 @@ def filmed(size: Size) -> Frames:
         crop = (left, top, left + width, top + height)
         frames.append(load_source(PHOTOGRAPH, crop, size.width, size.height))
     return np.stack(frames)
+
+
+def _lpips(size: Size, frames: Frames, repeats: int) -> Iterator[Row]:
+    """Both LPIPS metrics' network; random weights take as long as the real ones, and are no LPIPS.
+
+    No row where lpips does not load.
+    """
+    try:
+        from torchvision.models import alexnet
+
+        distance = distance_with(alexnet(weights=None).state_dict())
+    except (ImportError, RuntimeError, OSError):
+        return
+    seen = observe(frames, frames[0], FPS)
+    pictures = [seen.coloured(t) for t in range(len(frames))]
+
+    def work() -> None:
+        for first in range(0, len(pictures), TOGETHER):
+            some = pictures[first : first + TOGETHER]
+            distance(some, some[::-1])
+
+    from torch import cuda
+
+    place = cuda.get_device_name() if cuda.is_available() else "the processor"
+    taken = timed(lambda: (work(), work()), repeats=repeats)
+    note = f"both metrics' network on {place}, with random weights; not in all metrics"
+    yield Row(what="  LPIPS", size=str(size), seconds=taken, note=note)
 
 
 def _measured(frames: Frames) -> object:

@@ -1,7 +1,9 @@
 """LPIPS: distance as people see it, with its own trained network or not at all.
 
 A network with random weights gives numbers too, other ones for every draw. So the trunk's file is
-checked by its digest, and without it the metrics are undefined. Nothing is downloaded.
+checked by its digest, and without it the metrics are undefined. Nothing is downloaded. The network
+runs on a card where torch sees one, some frames at once; the card's own arithmetic moves values by
+about a thousandth.
 
 Frames are (h, w, 3) on the working grid, 0 … 255; LPIPS itself takes −1 … 1.
 """
@@ -10,20 +12,21 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from wanexp.metrics import flow
-from wanexp.metrics.flow import Flow, Mask
+from wanexp.metrics.flow import Match
 from wanexp.metrics.observation import LEAST_SHARE, Observation
 from wanexp.metrics.planes import Plane
 from wanexp.metrics.reading import Reading, mean, padded, summed_up, undefined
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.nn import Module
 
 WEIGHTS = "alexnet-owt-7be5be79.pth"
 """torchvision's name of the trunk's file; its SHA-256 begins with what stands before the dot."""
@@ -33,8 +36,14 @@ ADDRESS = f"https://download.pytorch.org/models/{WEIGHTS}"
 LEAST_SIDE = 32
 """AlexNet's first two layers leave nothing of a smaller side, px."""
 
-Distance = Callable[[Plane, Plane], Plane]
-"""Two pictures (h, w, 3) → their LPIPS at every pixel, (h, w)."""
+TOGETHER = 8
+"""Pictures that the network sees at once: 0.2 GB on a grid of 512 px."""
+
+Distance = Callable[[Sequence[Plane], Sequence[Plane]], Sequence[Plane]]
+"""Pictures (h, w, 3), as many on both sides → the LPIPS of each two at every pixel, (h, w)."""
+
+Beside = tuple[Plane, Match]
+"""A picture, and the match whose backward flow says where a frame's pixels are in it."""
 
 
 def lpips_source(observation: Observation) -> Reading:
@@ -50,10 +59,8 @@ def lpips_source(observation: Observation) -> Reading:
     if isinstance(distance, str):
         return undefined(distance)
     source = observation.coloured_source
-    distances = [
-        _between(distance, observation.coloured(t), source, one.backward, one.valid_back)
-        for t, one in enumerate(observation.sightings)
-    ]
+    frames = [observation.coloured(t) for t in range(len(observation.frames))]
+    distances = _distances(distance, frames, [(source, one) for one in observation.sightings])
     return summed_up(
         tuple(distances),
         mean,
@@ -74,16 +81,9 @@ def lpips_temporal(observation: Observation) -> Reading:
     distance = _ready(observation)
     if isinstance(distance, str):
         return undefined(distance)
-    distances = [
-        _between(
-            distance,
-            observation.coloured(t + 1),
-            observation.coloured(t),
-            pair.match.backward,
-            pair.match.valid_back,
-        )
-        for t, pair in enumerate(observation.pairs)
-    ]
+    frames = [observation.coloured(t) for t in range(count)]
+    matches = [pair.match for pair in observation.pairs]
+    distances = _distances(distance, frames[1:], list(zip(frames[:-1], matches, strict=True)))
     return summed_up(
         padded(distances, 1, 0),
         mean,
@@ -108,7 +108,11 @@ def why_not(path: Path) -> str | None:
     if not path.is_file():
         return f"LPIPS needs AlexNet's weights and there is no file {str(path)!r}: {fix}"
     stat = path.stat()
-    if not _digest(path, stat.st_mtime_ns, stat.st_size).startswith(WEIGHTS[-12:-4]):
+    try:
+        digest = _digest(path, stat.st_mtime_ns, stat.st_size)
+    except OSError as error:
+        return f"LPIPS needs AlexNet's weights and {str(path)!r} cannot be read ({error.strerror})"
+    if not digest.startswith(WEIGHTS[-12:-4]):
         return f"{str(path)!r} does not hold the weights that LPIPS was trained with: {fix}"
     return None
 
@@ -128,15 +132,28 @@ def distance_with(trunk: Mapping[str, Tensor]) -> Distance:
         for name, parameter in network.net.named_parameters():  # slice2.3.weight
             parameter.copy_(trunk["features." + name.split(".", maxsplit=1)[1]])
 
-    def distance(one: Plane, other: Plane) -> Plane:
-        first, second = (
-            torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None] / 127.5 - 1
-            for image in (one, other)
-        )
-        with torch.no_grad():
-            return network(first, second)[0, 0].numpy()
+    return lambda ones, others: _run(network, _stacked(ones), _stacked(others))
 
-    return distance
+
+def _stacked(pictures: Sequence[Plane]) -> Tensor:
+    """(N, 3, h, w) in −1 … 1."""
+    import torch
+
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2) / 127.5 - 1
+
+
+def _run(network: Module, ones: Tensor, others: Tensor) -> list[Plane]:
+    """On the card where there is one and it has the memory, else on the processor."""
+    import torch
+
+    with torch.no_grad():
+        if torch.cuda.is_available():
+            try:
+                found = network.cuda()(ones.cuda(), others.cuda())
+                return list(found[:, 0].cpu().numpy())
+            except torch.OutOfMemoryError:
+                pass  # a model that fills the card is being sampled from
+        return list(network.cpu()(ones, others)[:, 0].numpy())
 
 
 def _ready(observation: Observation) -> Distance | str:
@@ -168,11 +185,21 @@ def _digest(path: Path, mtime: int, size: int) -> str:  # noqa: ARG001
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _between(
-    distance: Distance, frame: Plane, other: Plane, back: Flow, valid: Mask
-) -> float | None:
-    """The mean distance where ``other``, found at p + back, is seen in ``frame``."""
-    if valid.mean() < LEAST_SHARE:
-        return None
-    expected = np.where(valid[..., None], flow.carried(other, back), frame)
-    return float(distance(frame, expected)[valid].mean(dtype=np.float64))
+def _distances(
+    distance: Distance, frames: Sequence[Plane], beside: Sequence[Beside]
+) -> list[float | None]:
+    """Each frame's mean distance from its picture, where that is seen in it."""
+    usable = [t for t, (_, one) in enumerate(beside) if one.valid_back.mean() >= LEAST_SHARE]
+    found: list[float | None] = [None] * len(frames)
+    for first in range(0, len(usable), TOGETHER):
+        some = usable[first : first + TOGETHER]
+        expected = [_expected(frames[t], *beside[t]) for t in some]
+        maps = distance([frames[t] for t in some], expected)
+        for t, one in zip(some, maps, strict=True):
+            found[t] = float(one[beside[t][1].valid_back].mean(dtype=np.float64))
+    return found
+
+
+def _expected(frame: Plane, other: Plane, match: Match) -> Plane:
+    """``other`` as the frame would show it, and the frame's own pixels where it is not seen."""
+    return np.where(match.valid_back[..., None], flow.carried(other, match.backward), frame)
