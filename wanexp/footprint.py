@@ -22,7 +22,7 @@ WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """Parameters of a model's parts.
+    """Parameters of a model's parts, and bytes in flight beside them.
 
     Attributes:
         expert: Of one expert; ``linear`` of them are in its blocks' linear layers, which float8
@@ -31,6 +31,7 @@ class Parts:
         per_token: Bytes in flight during a model call in bfloat16, for each token.
         decode: Bytes in flight while the VAE decodes in float32, for each pixel of a frame.
         encode: The same while it encodes.
+        video: Of both, for each pixel of the whole video.
     """
 
     expert: int
@@ -42,6 +43,7 @@ class Parts:
     per_token: float
     decode: float
     encode: float
+    video: float
 
 
 PARTS: Mapping[str, Parts] = {
@@ -52,9 +54,10 @@ PARTS: Mapping[str, Parts] = {
         block=351_394_304,
         text=5_680_910_336,
         vae=126_892_531,
-        per_token=112e3,
-        decode=24.5e3,
-        encode=12e3,
+        per_token=115.4e3,
+        decode=22.55e3,
+        encode=21.37e3,
+        video=13.3,
     ),
     "wan22_ti2v_5b": Parts(
         expert=4_999_787_712,
@@ -63,9 +66,10 @@ PARTS: Mapping[str, Parts] = {
         block=163_656_704,
         text=5_680_910_336,
         vae=704_688_668,
-        per_token=112e3,
-        decode=24.5e3,
-        encode=12e3,
+        per_token=115.4e3,
+        decode=22.55e3,
+        encode=21.37e3,
+        video=13.3,
     ),
     "wan_mini": Parts(
         expert=6_188_352,
@@ -75,10 +79,17 @@ PARTS: Mapping[str, Parts] = {
         text=169_856,
         vae=8_301_468,
         per_token=6e3,
-        decode=24.5e3,
-        encode=12e3,
+        decode=22.55e3,
+        encode=21.37e3,
+        video=13.3,
     ),
 }
+
+WORKSPACE = int(0.24 * GIB)
+"""What PyTorch's libraries take for themselves during a phase."""
+
+TEXT_WORK = int(0.5 * GIB)
+"""In flight while the text encoder reads a prompt."""
 
 
 def footprint(recipe: Recipe, memory: Memory) -> dict[str, int]:
@@ -90,15 +101,13 @@ def footprint(recipe: Recipe, memory: Memory) -> dict[str, int]:
     parts = PARTS[recipe.model.name]
     weights = _weights(recipe.model, parts, memory)
     beside = {name: _resident(name, weights, memory) for name in weights}
-    pixels = recipe.width * recipe.height
-    tokens = _tokens(recipe)
-    sampling = beside["expert"] + int(parts.per_token * tokens)
+    sampling = beside["expert"] + WORKSPACE + int(parts.per_token * _tokens(recipe))
     return {
-        "text": beside["text"],
-        "source": beside["vae"] + _vae_work(parts.encode, pixels, recipe.frames, memory),
+        "text": beside["text"] + TEXT_WORK,
+        "source": beside["vae"] + _vae_work(parts.encode, parts.video, recipe, memory),
         "sampling": sampling,
         "hand_over": sampling,
-        "decode": beside["vae"] + _vae_work(parts.decode, pixels, recipe.frames, memory),
+        "decode": beside["vae"] + _vae_work(parts.decode, parts.video, recipe, memory),
     }
 
 
@@ -141,8 +150,8 @@ def _resident(part: str, weights: Mapping[str, int], memory: Memory) -> int:
     return weights[part]
 
 
-def _vae_work(per_pixel: float, pixels: int, frames: int, memory: Memory) -> int:
+def _vae_work(per_pixel: float, per_video: float, recipe: Recipe, memory: Memory) -> int:
     width = WIDTHS[_dtype(memory.vae_dtype)] / 4
+    pixels = recipe.width * recipe.height
     working = min(pixels, TILE * TILE) if memory.vae_tiling else pixels
-    video = 2 * pixels * frames * 3 * 4 * width
-    return int(per_pixel * working * width + video)
+    return WORKSPACE + int(width * (per_pixel * working + per_video * pixels * recipe.frames))

@@ -7,6 +7,7 @@ wait on the host, page-locked where the system lets them, and go to the device i
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 
 import torch
 from diffusers.models.modeling_utils import ModelMixin
@@ -21,6 +22,10 @@ EXPERTS = ("transformer", "transformer_2")
 """Parts whose layers travel on their own under ``offload: group``."""
 
 
+ALIGN = 256
+"""Bytes to which each weight begins in a block, as the device's own allocations do."""
+
+
 class Places:
     """A model's parts by name, of which those that are needed are on the device."""
 
@@ -31,7 +36,7 @@ class Places:
         self._device = device
         self._memory = memory
         self._parts: dict[str, nn.Module] = {}
-        self._host: dict[str, list[tuple[nn.Parameter | Tensor, Tensor]]] = {}
+        self._host: dict[str, HostCopy] = {}
         self._at_work: str | None = None
 
     def ready(self, part: str) -> nn.Module:
@@ -51,6 +56,8 @@ class Places:
     def clear(self) -> None:
         """Let go of everything."""
         self._parts.clear()
+        for copy in self._host.values():
+            copy.unlock()
         self._host.clear()
         self._at_work = None
 
@@ -66,14 +73,14 @@ class Places:
     def _enter(self, part: str) -> None:
         module = self._parts[part]
         if part in self._host:
-            for tensor, kept in self._host[part]:
-                tensor.data = kept.to(self._device, non_blocking=True)
-        elif self._travels_in_groups(part):
-            self._host[part] = []
+            if not self._travels_in_groups(part):
+                self._host[part].to_device(self._device)
+            return
+        if self._may_leave(part):
+            self._host[part] = HostCopy(module)
+        if self._travels_in_groups(part):
             _travel_in_groups(module, self._device)
         else:
-            if self._may_leave(part):
-                self._host[part] = [(t, _page_locked(t.data)) for t in _tensors(module)]
             module.to(self._device)
 
     def _may_leave(self, part: str) -> bool:
@@ -81,22 +88,66 @@ class Places:
         return leaves and self._device.type == "cuda"
 
     def _leave(self, part: str) -> None:
-        if part not in self._host:  # another kind of accelerator: back by the plain way
+        if self._travels_in_groups(part):
+            return  # each layer has left already
+        if part in self._host:
+            self._host[part].back()
+        else:  # another kind of accelerator: back by the plain way
             self._parts[part].to("cpu")
-        for tensor, kept in self._host.get(part, []):
+
+
+class HostCopy:
+    """A module's weights on the host, in one block of memory that the device can read by itself.
+
+    One block because PyTorch's own page-locked memory comes in powers of two, which would take
+    most of Wan's weights nearly twice; the weights move into it one by one.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._tensors: list[Tensor] = [*module.parameters(), *module.buffers()]
+        starts = [0]
+        for tensor in self._tensors:
+            starts.append(starts[-1] + -(-tensor.nbytes // ALIGN) * ALIGN)
+        self._block = torch.empty(starts[-1], dtype=torch.uint8)
+        self._locked = _lock(self._block)
+        self._kept = [
+            self._block[start : start + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
+            for start, tensor in zip(starts[:-1], self._tensors, strict=True)
+        ]
+        for tensor, kept in zip(self._tensors, self._kept, strict=True):
+            kept.copy_(tensor.data)
             tensor.data = kept
 
+    def to_device(self, device: torch.device) -> None:
+        """The weights copied to the device; this block keeps them too."""
+        for tensor, kept in zip(self._tensors, self._kept, strict=True):
+            tensor.data = kept.to(device, non_blocking=True)
 
-def _tensors(module: nn.Module) -> list[nn.Parameter | Tensor]:
-    return [*module.parameters(), *module.buffers()]
+    def back(self) -> None:
+        """The weights off the device: nothing is copied, since nothing has changed."""
+        for tensor, kept in zip(self._tensors, self._kept, strict=True):
+            tensor.data = kept
+
+    def unlock(self) -> None:
+        """Give the block back to the system's paging, before it is freed."""
+        if self._locked:
+            _runtime().cudaHostUnregister(self._block.data_ptr())
+            self._locked = False
 
 
-def _page_locked(tensor: Tensor) -> Tensor:
-    """A copy that the device can fetch by itself; as it is where the system has no such memory."""
-    try:
-        return tensor.pin_memory()
-    except RuntimeError:
-        return tensor.clone()
+def _lock(block: Tensor) -> bool:
+    """Whether the system let this memory be page-locked; copies work without, more slowly."""
+    if not block.nbytes or not torch.cuda.is_available():
+        return False
+    return int(_runtime().cudaHostRegister(block.data_ptr(), block.nbytes, 0)) == 0
+
+
+def _runtime() -> ModuleType:
+    """CUDA's own functions."""
+    runtime = torch.cuda.cudart()
+    if runtime is None:
+        raise RuntimeError("this PyTorch was built without CUDA")
+    return runtime
 
 
 def _travel_in_groups(module: nn.Module, device: torch.device) -> None:
