@@ -61,6 +61,7 @@ NO_TORCH = (
     "wanexp/strict.py",
     "wanexp/study.py",
     "wanexp/video.py",
+    "wanexp/weights/",
 )
 # LPIPS is a network; it loads torch when it is asked for, and nothing before that does.
 TORCH_WHEN_ASKED = ("wanexp/metrics/perceptual.py",)
@@ -70,7 +71,7 @@ ROOMS = (
     ("sampler_facts",),
     ("schedules",),
     ("strict", "models"),
-    ("images", "step_cache"),
+    ("images", "step_cache", "weights"),
     ("config",),
     ("plan_rules", "footprint"),
     ("plan",),

@@ -20,6 +20,7 @@ from wanexp.sampler_facts import ALIASES, REFUSED, SAMPLER_FACTS
 from wanexp.schedules import SCHEDULES
 from wanexp.step_cache import SKIPS_BLOCKS, StepCache
 from wanexp.strict import ConfigError, build
+from wanexp.weights.files import HUB_ID, find_parts, weights_fingerprint
 
 Box = tuple[float, float, float, float]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -31,7 +32,6 @@ LATER_BITS = ("weights", "compile", "guidance")
 """Those that came later: unless set they leave digests as they were."""
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu)(:\d+)?")
 
 
@@ -99,6 +99,8 @@ class Recipe:
         steps, scheduler, shift: The one schedule that the stages of a split share, and the
             default of stages that run to the end; shift None means the model's.
         step_cache: Of the stages that have none of their own.
+        files: Part (``experts.high``, ``vae``, …) to the single file that holds it; ``source``
+            holds the others.
     """
 
     model: Model
@@ -113,6 +115,7 @@ class Recipe:
     shift: float
     stages: tuple[Stage, ...]
     step_cache: StepCache = field(default_factory=StepCache)
+    files: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         multiple, stride = self.model.size_multiple, self.model.frame_stride
@@ -278,6 +281,18 @@ class _ModelChoice:
     name: str
     source: str | None = None
     revision: str | None = None
+    experts: Mapping[str, str | None] = field(default_factory=dict)
+    vae: str | None = None
+    text_encoder: str | None = None
+    tokenizer: str | None = None
+
+    def files(self, model: Model) -> dict[str, str]:
+        """Part to the single file that was given for it."""
+        for name in self.experts:
+            _known("model.experts", "expert", dict.fromkeys(model.experts), name)
+        single = {key: getattr(self, key) for key in ("vae", "text_encoder", "tokenizer")}
+        experts = {f"experts.{name}": file for name, file in self.experts.items()}
+        return {part: file for part, file in {**experts, **single}.items() if file is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -319,6 +334,7 @@ def recipe_from(model_tree: object, recipe_tree: object) -> Recipe:
     source = choice.source or model.source
     if weights_folder(source) is None and not HUB_ID.fullmatch(source):
         raise ConfigError(f"model.source: {source!r} is neither a folder nor a Hub id (owner/name)")
+    files = find_parts(model, source, choice.files(model))
     given = build(_RecipeTree, recipe_tree, "recipe")
     return Recipe(
         model=model,
@@ -336,7 +352,25 @@ def recipe_from(model_tree: object, recipe_tree: object) -> Recipe:
             build(Stage, {**_mapping(_at(name), stage), "name": name}, _at(name))
             for name, stage in given.stages.items()
         ),
+        files=files,
     )
+
+
+def model_tree(recipe: Recipe) -> dict[str, object]:
+    """The model as ``recipe_from`` takes it back: its name, and where its weights lie."""
+    tree: dict[str, object] = {
+        "name": recipe.model.name,
+        "source": recipe.source,
+        "revision": recipe.revision,
+    }
+    single = {part: file for part, file in recipe.files.items() if "." not in part}
+    experts = {part.partition(".")[2]: file for part, file in recipe.files.items() if "." in part}
+    return {**tree, **({"experts": experts} if experts else {}), **single}
+
+
+def weights_of(recipe: Recipe) -> str:
+    """Sixteen hex digits that change when the recipe's weights do."""
+    return weights_fingerprint(recipe.model, recipe.source, recipe.revision, recipe.files)
 
 
 def trial_digest(trial: Trial, plan_key: object) -> str:
@@ -354,7 +388,7 @@ def recipe_content(trial: Trial, plan_key: object) -> dict[str, object]:
     recipe = trial.recipe
     return {
         "model": recipe.model.name,
-        "weights": fingerprint(recipe.source, recipe.revision),
+        "weights": weights_of(recipe),
         "size": [recipe.width, recipe.height, recipe.frames, recipe.fps],
         "loras": {path: fingerprint(path, None) for stage in recipe.stages for path in stage.loras},
         "plan": plan_key,

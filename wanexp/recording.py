@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wanexp.images import image_digest, image_path
-from wanexp.models import fingerprint
 from wanexp.owner import is_dead, owner
 from wanexp.record import (
     RecordError,
@@ -34,7 +33,7 @@ from wanexp.record import (
 )
 
 if TYPE_CHECKING:
-    from wanexp.config import Trial
+    from wanexp.config import Trial, model_tree, weights_of
 
 PARTIAL = ".partial-"
 
@@ -142,16 +141,12 @@ def trial_tree(trial: Trial) -> dict[str, object]:
     }
     own = {"step_cache": recipe.step_cache.settings(), "stages": stages}
     return {
-        "model": {
-            "name": recipe.model.name,
-            "source": recipe.source,
-            "revision": recipe.revision,
-        },
+        "model": model_tree(recipe),
         "recipe": {**{key: getattr(recipe, key) for key in sizes}, **own},
         "case": dict(vars(trial.case)),
         "seed": trial.seed,
         "memory": dict(vars(trial.memory)),
-        "weights": fingerprint(recipe.source, recipe.revision),
+        "weights": weights_of(recipe),
         "image_sha256": image_digest(image_path(trial.case.image)),
     }
 

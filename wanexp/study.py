@@ -22,6 +22,7 @@ from wanexp.config import (
     recipe_content,
     trial_digest,
     trial_from,
+    weights_of,
 )
 from wanexp.models import fingerprint
 from wanexp.plan import Plan, make_plan
@@ -66,7 +67,7 @@ class PlannedTrial:
         return {
             **{key: case[key] for key in ("image", "crop", "prompts")},
             "model": recipe.model.name,
-            "weights": fingerprint(recipe.source, recipe.revision),
+            "weights": weights_of(recipe),
             "size": [recipe.width, recipe.height, recipe.frames],
             "seed": self.trial.seed,
             "memory": self.trial.memory.bits(),

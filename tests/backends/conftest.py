@@ -14,6 +14,7 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
 )
 from transformers import AutoTokenizer, UMT5Config, UMT5EncoderModel
 
+from tests.backends.single_files import transformer, vae_21, vae_22
 from wanexp.models import weights_folder
 
 TEXT_WIDTH = 32
@@ -50,6 +51,26 @@ def tiny_5b(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         experts = [_expert(in_channels=48, out_channels=48)]
         return _save(tmp_path_factory.mktemp("5b"), vae, experts, boundary=None, expand=True)
+
+
+@pytest.fixture(scope="session")
+def wide_a14b(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An A14B-shaped folder whose parts could be written as single files."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        experts = [transformer(in_channels=36, out_channels=16) for _ in range(2)]
+        folder = tmp_path_factory.mktemp("wide_a14b")
+        return _save(folder, vae_21(), experts, boundary=0.9, expand=False)
+
+
+@pytest.fixture(scope="session")
+def wide_5b(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of the TI2V-5B."""
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        experts = [transformer(in_channels=48, out_channels=48)]
+        folder = tmp_path_factory.mktemp("wide_5b")
+        return _save(folder, vae_22(), experts, boundary=None, expand=True)
 
 
 def _expert(*, in_channels: int, out_channels: int) -> WanTransformer3DModel:

@@ -128,7 +128,9 @@ def _open_diffusers(recipe: Recipe, memory: Memory) -> Backend:
 
 BACKENDS: dict[str, Callable[[Recipe, Memory], Backend]] = {"diffusers": _open_diffusers}
 
-_loaded: dict[tuple[str, Model, str, str | None, Memory], Backend] = {}
+Key = tuple[str, Model, str, str | None, tuple[tuple[str, str], ...], Memory]
+
+_loaded: dict[Key, Backend] = {}
 
 
 def load_backend(recipe: Recipe, memory: Memory, name: str = "diffusers") -> Backend:
@@ -143,7 +145,8 @@ def load_backend(recipe: Recipe, memory: Memory, name: str = "diffusers") -> Bac
         KeyError: There is no such backend.
     """
     opener = lookup("backend", BACKENDS, name)
-    key = (name, recipe.model, recipe.source, recipe.revision, memory)
+    files = tuple(sorted(recipe.files.items()))
+    key = (name, recipe.model, recipe.source, recipe.revision, files, memory)
     if key not in _loaded:
         fresh = opener(recipe, memory)
         for former in _loaded.values():

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import html
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -22,17 +22,12 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from torch import Tensor, nn
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, UMT5EncoderModel
+from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
 
 from wanexp.backends import Conditioning
 from wanexp.backends.float8 import keep_as_float8
-from wanexp.backends.folder import (
-    EXPERT_FOLDERS,
-    check_source,
-    find_lora,
-    parameter_shapes,
-)
-from wanexp.backends.loading import load_part
+from wanexp.backends.folder import EXPERT_FOLDERS, check_source, located_fingerprint
+from wanexp.backends.loading import load_part, part_shapes
 from wanexp.backends.lora import Adapter, changes_whole, check_adapter, read_adapter, wear
 from wanexp.backends.placing import Places
 from wanexp.backends.speed import (
@@ -42,11 +37,13 @@ from wanexp.backends.speed import (
     set_attention,
 )
 from wanexp.backends.steady import steady
+from wanexp.backends.tokens import load_tokenizer
 from wanexp.config import Memory, Recipe
 from wanexp.denoise import Branch, Denoise, guided, guided_together, holding, is_guided
-from wanexp.models import Model, fingerprint
+from wanexp.models import Model
 from wanexp.step_cache import StepCache
 from wanexp.strict import ConfigError
+from wanexp.weights.files import find_file
 
 TIMESTEPS = 1000.0
 """A Wan transformer's timestep is sigma times this, as a float32: an integer would shift sigma."""
@@ -72,9 +69,11 @@ def open_backend(recipe: Recipe, memory: Memory) -> DiffusersBackend:
     """
     if memory.device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(f"memory.device: {memory.device} is asked, but PyTorch sees no CUDA here")
-    folder = check_source(recipe.model, recipe.source, recipe.revision)
+    found = check_source(recipe.model, recipe.source, recipe.revision, recipe.files)
     check_attention(memory.attention)
-    return DiffusersBackend(folder=folder, model=recipe.model, memory=memory)
+    return DiffusersBackend(
+        folder=found.folder, files=found.files, model=recipe.model, memory=memory
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -98,7 +97,13 @@ class DiffusersBackend:
     """
 
     def __init__(
-        self, *, folder: Path, model: Model, memory: Memory, load: LoadPart | None = None
+        self,
+        *,
+        folder: Path | None,
+        model: Model,
+        memory: Memory,
+        files: Mapping[str, Path] | None = None,
+        load: LoadPart | None = None,
     ) -> None:
         auto = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(auto if memory.device == "auto" else memory.device)
@@ -108,9 +113,10 @@ class DiffusersBackend:
         _limit(self.device, memory.limit_gib)
         self.model_calls = 0
         self._folder = folder
+        self._files = dict(files or {})
         self._model = model
         self._memory = memory
-        self._load_part = load or functools.partial(load_part, folder)
+        self._load_part = load or self._read
         self._places = Places(self._load, self.device, memory)
         self._blocks: dict[str, Blocks] = {}
         self._adapters: dict[str, Adapter] = {}
@@ -120,7 +126,7 @@ class DiffusersBackend:
     @property
     def weights(self) -> str:
         """Sixteen hex digits of the weights that a name and a revision stand for today."""
-        return fingerprint(str(self._folder), None)
+        return located_fingerprint(self._folder, self._files)
 
     def check(self, recipe: Recipe) -> None:
         """Refuse a stage's LoRA that is missing or does not fit the experts it would be worn by.
@@ -131,10 +137,10 @@ class DiffusersBackend:
         for stage in recipe.stages:
             where = f"recipe.stages.{stage.name}.loras"
             for name in stage.loras:
-                path = find_lora(name, where)
+                path = find_file(name, where)
                 for expert, part in zip(self._model.experts, EXPERT_FOLDERS, strict=False):
                     if stage.expert in ("auto", expert):
-                        check_adapter(path, parameter_shapes(self._folder / part), where)
+                        check_adapter(path, part_shapes(self._place(part)), where)
                 self._check_shifts(path, where)
 
     def _check_shifts(self, path: Path, where: str) -> None:
@@ -270,7 +276,8 @@ class DiffusersBackend:
 
     @functools.cached_property
     def _tokenizer(self) -> PreTrainedTokenizerBase:
-        return AutoTokenizer.from_pretrained(self._folder / "tokenizer")
+        alone = "text_encoder" in self._files and "tokenizer" not in self._files
+        return load_tokenizer(self._place("text_encoder" if alone else "tokenizer"))
 
     @torch.no_grad()
     def _call(
@@ -332,7 +339,7 @@ class DiffusersBackend:
 
     def _adapter(self, name: str) -> Adapter:
         if name not in self._adapters:
-            self._adapters[name] = read_adapter(find_lora(name, "recipe.stages"))
+            self._adapters[name] = read_adapter(find_file(name, "recipe.stages"))
         return self._adapters[name]
 
     def _take_off(self, part: str) -> None:
@@ -346,6 +353,17 @@ class DiffusersBackend:
             for other in [worn for worn in self._worn if worn != part]:
                 self._take_off(other)
         return self._places.ready(part)
+
+    def _place(self, part: str) -> Path:
+        """The part's single file, or its folder in diffusers' layout."""
+        if part in self._files:
+            return self._files[part]
+        assert self._folder is not None, "check_source finds a folder unless files hold every part"
+        return self._folder / part
+
+    def _read(self, part: str, dtype: torch.dtype) -> nn.Module:
+        keep = self._memory.weights != "dtype"
+        return load_part(self._place(part), part, dtype, keep_float8=keep)
 
     def _load(self, part: str) -> nn.Module:
         dtype = self.vae_dtype if part == "vae" else self.dtype

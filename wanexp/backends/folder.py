@@ -1,20 +1,28 @@
-"""What a folder of weights in diffusers' layout says of itself, checked before anything loads.
+"""Where a model's parts lie and what they say of themselves, checked before anything loads.
 
-No torch here: the wrong folder is refused in milliseconds, in one sentence.
+A part is a folder in diffusers' layout or a single file. No torch here: the wrong one is refused
+in milliseconds, in one sentence.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from wanexp.models import Model, weights_folder
+from wanexp.models import Model, fingerprint, weights_folder
 from wanexp.strict import ConfigError
+from wanexp.weights.check import channels_of, check_files
+from wanexp.weights.contents import Contents
+from wanexp.weights.files import find_file, find_tokenizer, parts_of, whole
 
 EXPERT_FOLDERS = ("transformer", "transformer_2")
 """Where the experts lie, from the highest noise to the lowest."""
+
+TEXT_PARTS = ("tokenizer", "text_encoder")
+"""They belong together: a text encoder's file brings its tokenizer, or names one."""
 
 PIPELINES = {
     "channels": ("WanImageToVideoPipeline",),
@@ -23,18 +31,53 @@ PIPELINES = {
 }
 """What a folder calls itself, by how the source image enters the model."""
 
-HUB_FILE = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)/(?P<file>.+\.safetensors)")
+
+@dataclass(frozen=True, kw_only=True)
+class Located:
+    """A model's parts on this machine.
+
+    Attributes:
+        folder: In diffusers' layout; None where single files hold everything.
+        files: The part's folder in that layout → the single file in its place.
+        contents: What these files hold, by the setting that names them; the tokenizer has none.
+    """
+
+    folder: Path | None
+    files: Mapping[str, Path] = field(default_factory=dict)
+    contents: Mapping[str, Contents] = field(default_factory=dict)
 
 
-def check_source(model: Model, source: str, revision: str | None = None) -> Path:
-    """The folder of a model's weights, found on this machine and checked against its facts.
+def check_source(
+    model: Model, source: str, revision: str | None = None, files: Mapping[str, str] | None = None
+) -> Located:
+    """A model's parts, found on this machine and checked against its facts.
+
+    ``files`` are single files by part (``wanexp.weights``); ``source`` holds the rest.
 
     Raises:
-        ConfigError: One sentence: not here, incomplete, or another model's.
+        ConfigError: One sentence: not here, incomplete, another model's, or not of one model.
     """
-    folder = find_folder(source, revision)
-    check_folder(folder, model, source, revision)
-    return folder
+    given = {} if files is None else files
+    found = {part: _find(part, name) for part, name in given.items()}
+    contents = check_files(model, found)
+    _check_tokenizer(model, found, contents)
+    places = {_place(model, part): path for part, path in found.items()}
+    if whole(model, given):
+        return Located(folder=None, files=places, contents=contents)
+    folder = _find_rest(model, source, revision, given)
+    check_folder(folder, model, source, revision, without=_not_needed(places))
+    _check_widths(folder, places, contents)
+    return Located(folder=folder, files=places, contents=contents)
+
+
+def located_fingerprint(folder: Path | None, files: Mapping[str, Path]) -> str:
+    """Sixteen hex digits that change when the weights do, wherever they lie."""
+    if folder is not None and not files:
+        return fingerprint(str(folder), None)
+    marks = {part: fingerprint(str(path), None) for part, path in files.items()}
+    if folder is not None:
+        marks["folder"] = fingerprint(str(folder), None)
+    return hashlib.sha256(json.dumps(marks, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def find_folder(source: str, revision: str | None) -> Path:
@@ -60,8 +103,28 @@ def find_folder(source: str, revision: str | None) -> Path:
         ) from None
 
 
-def check_folder(folder: Path, model: Model, source: str, revision: str | None = None) -> None:
+def _find_rest(model: Model, source: str, revision: str | None, given: Mapping[str, str]) -> Path:
+    """The folder that holds what no single file was given for."""
+    try:
+        return find_folder(source, revision)
+    except ConfigError as error:
+        rest = [p for p in parts_of(model) if p not in given and p != "tokenizer"]
+        if not given:
+            raise
+        also = " and ".join(f"model.{part}=FILE" for part in rest)
+        raise ConfigError(f"{error}, or {also} beside the other files") from None
+
+
+def check_folder(
+    folder: Path,
+    model: Model,
+    source: str,
+    revision: str | None = None,
+    without: Collection[str] = (),
+) -> None:
     """Refuse a folder that is not the model's pipeline, lacks a part, or contradicts its facts.
+
+    ``without`` are parts that come from elsewhere and are not looked at.
 
     Raises:
         ConfigError: One sentence with what was found and what was expected.
@@ -74,7 +137,8 @@ def check_folder(folder: Path, model: Model, source: str, revision: str | None =
             f"{where} is a {index.get('_class_name')}, but {model.name} is a {wanted[0]}"
         )
     experts = EXPERT_FOLDERS[: len(model.experts)]
-    for part in ("tokenizer", "text_encoder", "vae", *experts):
+    needed = [part for part in (*TEXT_PARTS, "vae", *experts) if part not in without]
+    for part in needed:
         missing = None if _present(index, part) else f"no {part}"
         missing = missing or _missing_file(folder / part, part)
         if missing:
@@ -84,38 +148,12 @@ def check_folder(folder: Path, model: Model, source: str, revision: str | None =
     for part in EXPERT_FOLDERS[len(model.experts) :]:
         if _present(index, part):
             raise ConfigError(f"{where} has a {part}, but {model.name} has only one expert")
-    for what, found, expected in _claims(folder, index, model, experts, where):
+    for what, found, expected in _claims(folder, index, model, needed, where):
         if found != expected:
             raise ConfigError(
                 f"{where}: {what} is {found}, but {model.name} has {expected}; is it the weights"
                 " of another model?"
             )
-
-
-def find_lora(name: str, where: str) -> Path:
-    """The file of a LoRA: a path, or ``owner/name/file.safetensors`` downloaded from the Hub.
-
-    Raises:
-        ConfigError: There is no such file on this machine.
-    """
-    path = Path(name).expanduser()
-    if path.is_file():
-        return path
-    hub = HUB_FILE.fullmatch(name)
-    if hub is None:
-        raise ConfigError(
-            f"{where}: no file {name!r}; give a .safetensors file, or owner/name/file.safetensors"
-            " of the Hub"
-        )
-    from huggingface_hub import try_to_load_from_cache
-
-    found = try_to_load_from_cache(hub["repository"], hub["file"])
-    if not isinstance(found, str):
-        raise ConfigError(
-            f"{where}: {name} is not on this machine; get it with"
-            f" `hf download {hub['repository']} {hub['file']}`"
-        )
-    return Path(found)
 
 
 def parameter_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
@@ -130,13 +168,56 @@ def parameter_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def _find(part: str, name: str) -> Path:
+    where = f"model.{part}"
+    return find_tokenizer(name, where) if part == "tokenizer" else find_file(name, where)
+
+
+def _place(model: Model, part: str) -> str:
+    """The folder that a part has in diffusers' layout."""
+    if not part.startswith("experts."):
+        return part
+    return EXPERT_FOLDERS[model.experts.index(part.removeprefix("experts."))]
+
+
+def _not_needed(files: Mapping[str, Path]) -> tuple[str, ...]:
+    return (*files, *TEXT_PARTS) if "text_encoder" in files else tuple(files)
+
+
+def _check_tokenizer(
+    model: Model, found: Mapping[str, Path], contents: Mapping[str, Contents]
+) -> None:
+    if "text_encoder" not in found or "tokenizer" in found:
+        return
+    if contents["text_encoder"].tokenizer is None:
+        command = f"hf download {model.source} --include 'tokenizer/*'"
+        raise ConfigError(
+            f"model.tokenizer: {found['text_encoder'].name} carries none (no tensor spiece_model);"
+            f" get UMT5's with `{command}` and set model.tokenizer={model.source}, or a folder"
+            " that holds one"
+        )
+
+
+def _check_widths(
+    folder: Path, files: Mapping[str, Path], contents: Mapping[str, Contents]
+) -> None:
+    """Refuse single experts whose texts are not of the width that the folder's encoder gives."""
+    if "text_encoder" in files:
+        return
+    width = _read(folder / "text_encoder" / "config.json", "model.source").get("d_model")
+    for part, held in contents.items():
+        if held.kind == "expert" and held.sizes["text"] != width:
+            raise ConfigError(
+                f"model.{part} is for texts of width {held.sizes['text']}, but the text encoder of"
+                f" model.source gives {width}"
+            )
+
+
 def _claims(
-    folder: Path, index: Mapping[str, object], model: Model, experts: tuple[str, ...], where: str
+    folder: Path, index: Mapping[str, object], model: Model, needed: Collection[str], where: str
 ) -> list[tuple[str, object, object]]:
     """(what, what the folder says, what the model's row says)."""
-    channels = model.latent_channels
-    beside = model.frame_stride + channels if model.condition == "channels" else 0
-    vae = _read(folder / "vae" / "config.json", where)
+    into, channels = channels_of(model)
     claims: list[tuple[str, object, object]] = [
         ("boundary_ratio", index.get("boundary_ratio"), model.boundary),
         (
@@ -144,14 +225,18 @@ def _claims(
             bool(index.get("expand_timesteps", False)),
             model.condition == "first_frame",
         ),
-        ("vae z_dim", vae.get("z_dim", 16), channels),
-        ("vae scale_factor_spatial", vae.get("scale_factor_spatial", 8), model.vae_stride),
-        ("vae scale_factor_temporal", vae.get("scale_factor_temporal", 4), model.frame_stride),
     ]
-    for expert in experts:
+    if "vae" in needed:
+        vae = _read(folder / "vae" / "config.json", where)
+        claims += [
+            ("vae z_dim", vae.get("z_dim", 16), channels),
+            ("vae scale_factor_spatial", vae.get("scale_factor_spatial", 8), model.vae_stride),
+            ("vae scale_factor_temporal", vae.get("scale_factor_temporal", 4), model.frame_stride),
+        ]
+    for expert in (part for part in EXPERT_FOLDERS if part in needed):
         config = _read(folder / expert / "config.json", where)
         claims += [
-            (f"{expert} in_channels", config.get("in_channels"), channels + beside),
+            (f"{expert} in_channels", config.get("in_channels"), into),
             (f"{expert} out_channels", config.get("out_channels"), channels),
             (f"{expert} image_dim", config.get("image_dim"), None),
         ]

@@ -15,17 +15,25 @@ from diffusers.utils import logging as diffusers_logging
 from torch import nn
 from transformers import UMT5EncoderModel
 
+from wanexp.backends.folder import parameter_shapes
+from wanexp.backends.single import load_single, single_shapes
 from wanexp.strict import ConfigError
 
 
-def load_part(folder: Path, part: str, dtype: torch.dtype) -> nn.Module:
-    """A part of a folder in diffusers' layout, on the CPU.
+def load_part(
+    place: Path, part: str, dtype: torch.dtype, *, keep_float8: bool = False
+) -> nn.Module:
+    """A part on the CPU, from its folder in diffusers' layout or from a single file.
+
+    ``part`` is the name of its folder in that layout. ``keep_float8`` leaves a single file's
+    float8 layers as they are (``wanexp.backends.float8``); it changes nothing for a folder.
 
     Raises:
         ConfigError: Weights are missing.
     """
-    place = folder / part
     with quietly():
+        if place.is_file():
+            return load_single(place, dtype, keep_float8=keep_float8)
         if part == "text_encoder":
             loaded = UMT5EncoderModel.from_pretrained(place, dtype=dtype, output_loading_info=True)
         elif part == "vae":
@@ -39,6 +47,11 @@ def load_part(folder: Path, part: str, dtype: torch.dtype) -> nn.Module:
     if lost:  # the libraries would fill them with random numbers and a warning
         raise ConfigError(f"model.source: {place} lacks {len(lost)} weights, {lost[0]} first")
     return module
+
+
+def part_shapes(place: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of every parameter of an expert by diffusers' names, from headers alone."""
+    return single_shapes(place) if place.is_file() else parameter_shapes(place)
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from analysis.load import StudyTable, load_study
 from wanexp.compare import compared, find_study
 from wanexp.compose import compose_tree
-from wanexp.config import Recipe, Trial, trial_from
-from wanexp.models import MODELS, fingerprint
+from wanexp.config import Recipe, Trial, trial_from, weights_of
+from wanexp.models import MODELS
 from wanexp.names import lookup
 from wanexp.plan import Plan, make_plan
 from wanexp.presets.comfy_levels import same_levels
@@ -80,7 +80,7 @@ def composed_preset(overrides: Sequence[str]) -> Preset:
     evidence: Tree = {
         "verdict": "Nothing has been measured: this recipe was not taken from a study."
     }
-    plan, weights = make_plan(trial.recipe), _weights(trial.recipe)
+    plan, weights = make_plan(trial.recipe), weights_of(trial.recipe)
     return Preset(name=name, trial=trial, plan=plan, evidence=evidence, weights=weights)
 
 
@@ -105,7 +105,7 @@ def study_preset(name: str, overrides: Sequence[str], choice: Choice) -> Preset:
         evidence = arm_evidence(table, comparison, record.arm, declared=choice.metric is None)
     evidence["measured_on"] = _measured_on(trial.recipe)
     weights = str(record.trial.get("weights"))
-    if weights != _weights(trial.recipe):
+    if weights != weights_of(trial.recipe):
         evidence["other_weights"] = "The weights are others by now than those that were measured."
     preset = Preset(
         name=record.arm.replace("/", "-") if choice.digest is None else record.digest,
@@ -206,13 +206,9 @@ def _for_model(preset: Preset, record: TrialRecord, name: str) -> Preset:
         trial=trial,
         plan=make_plan(trial.recipe),
         evidence=preset.evidence | {"another_model": said},
-        weights=_weights(trial.recipe),
+        weights=weights_of(trial.recipe),
         source=None,
     )
-
-
-def _weights(recipe: Recipe) -> str:
-    return fingerprint(recipe.source, recipe.revision)
 
 
 def _measured_on(recipe: Recipe) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import yaml
 
+from wanexp.config import model_tree
 from wanexp.plan import Plan
 from wanexp.presets.preset import Preset
 
@@ -68,12 +69,7 @@ def preset_text(preset: Preset) -> str:
         "preset": SCHEMA,
         "name": preset.name,
         "wanexp": version(),
-        "model": {
-            "name": recipe.model.name,
-            "source": recipe.source,
-            "revision": recipe.revision,
-            "weights": preset.weights,
-        },
+        "model": {**model_tree(recipe), "weights": preset.weights},
         "recipe": recipe_tree(preset),
         "plan": plan_tree(preset.plan),
         "evidence": preset.evidence,
