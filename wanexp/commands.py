@@ -14,6 +14,7 @@ from analysis.load import StudyTable, load_study
 from wanexp.cache import clear, held, store_tree
 from wanexp.compare import compared, show_study
 from wanexp.compose import compose_tree, expand_sweep
+from wanexp.config import Recipe, model_tree
 from wanexp.estimate import estimate
 from wanexp.options import Options, options_from
 from wanexp.progress import SweepProgress
@@ -23,6 +24,7 @@ from wanexp.runner import Tally, link_videos, open_study, run_trials, to_run
 from wanexp.show import (
     show_costs,
     show_estimate,
+    show_files,
     show_plan,
     show_readings,
     show_space,
@@ -38,6 +40,8 @@ from wanexp.study import (
     plan_trials,
 )
 from wanexp.tracking import Tracking, TrackingError, tracking_from
+from wanexp.weights.check import check_files
+from wanexp.weights.files import here
 
 if TYPE_CHECKING:
     from analysis.comparison import Stop
@@ -50,17 +54,34 @@ def plan_command(name: str, overrides: Sequence[str], *, as_json: bool) -> int:
     later = later_arms(asked.sweep, asked.trials)
     left = to_run(asked.trials, StudyPaths(asked.options.folder / asked.sweep.name))
     guess = estimate(asked.trials, left, _costs(left, asked.options), asked.options.folder)
+    models = _models(asked.trials)
     summary = plan_summary(asked.sweep, asked.trials, later) | {"estimate": guess.tree()}
+    summary |= {"models": [model_tree(recipe) for recipe in models]}
     if as_json:
         print(json.dumps(summary))
         return 0
     console = Console()
     show_plan(console, name, asked.sweep.header, asked.trials, later)
     show_costs(console, summary, later)
+    show_files(console, models)
     if asked.search is not None:
         show_space(console, asked.sweep, asked.search, asked.dearest)
     show_estimate(console, guess)
     return 0
+
+
+def _models(trials: Sequence[PlannedTrial]) -> list[Recipe]:
+    """One recipe for each set of weights that is asked for; single files are looked at here.
+
+    Raises:
+        ConfigError: A file is not the part that it is given for.
+    """
+    found: list[Recipe] = []
+    for recipe in (planned.trial.recipe for planned in trials):
+        if not any(model_tree(recipe) == model_tree(known) for known in found):
+            check_files(recipe.model, here(recipe.files))
+            found.append(recipe)
+    return found
 
 
 def demo_command(overrides: Sequence[str], *, limit: int | None, as_json: bool) -> int:

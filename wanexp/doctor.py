@@ -12,9 +12,12 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from wanexp.strict import ConfigError
+
+if TYPE_CHECKING:
+    from wanexp.config import Recipe
 
 State = Literal["ok", "note", "fail"]
 
@@ -234,7 +237,7 @@ def _configured(overrides: Sequence[str]) -> list[Check]:
         Check(name="configuration", state="ok", detail="composes"),
         _guarded(lambda: _disk(options.folder)),
         _guarded(lambda: _mlflow(tree, options.folder)),
-        _guarded(lambda: _model(recipe.model.name, recipe.source, recipe.revision)),
+        _guarded(lambda: _model(recipe)),
     ]
 
 
@@ -270,12 +273,16 @@ def _mlflow(tree: dict[str, object], studies: Path) -> Check:
     return Check(name="mlflow", state="ok", detail=tracking.uri or f"a SQLite file in {studies}")
 
 
-def _model(name: str, source: str, revision: str | None) -> Check:
-    from wanexp.backends.folder import check_folder, find_folder
-    from wanexp.models import MODELS
+def _model(recipe: Recipe) -> Check:
+    from wanexp.backends.folder import check_source
+    from wanexp.weights.files import described
 
+    name = f"model {recipe.model.name}"
     try:
-        check_folder(find_folder(source, revision), MODELS[name], source, revision)
+        found = check_source(recipe.model, recipe.source, recipe.revision, recipe.files)
     except ConfigError as error:
-        return Check(name=f"model {name}", state="fail", detail=str(error))
-    return Check(name=f"model {name}", state="ok", detail=f"{source} is complete")
+        return Check(name=name, state="fail", detail=str(error))
+    lines = [f"{part} is {told}" for part, told in described(recipe.files).items()]
+    if found.folder is not None:
+        lines.append(f"{recipe.source} is complete" if not lines else f"the rest: {recipe.source}")
+    return Check(name=name, state="ok", detail="; ".join(lines))

@@ -12,10 +12,12 @@ from rich.table import Table
 
 from wanexp.cache import Held, by_model, last_used
 from wanexp.compose import Sweep, names_of, space_words
+from wanexp.config import Recipe
 from wanexp.metrics import METRICS
 from wanexp.options import Search
 from wanexp.plan import Plan, PlannedStage
 from wanexp.study import LaterArm, PlannedTrial
+from wanexp.weights.files import described
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,6 +109,13 @@ def show_costs(
     if isinstance(warnings, list):
         for warning, arms in _by_warning(warnings).items():
             console.print(f"[yellow]note[/yellow] {', '.join(arms)}: {warning}", highlight=False)
+
+
+def show_files(console: Console, models: Sequence[Recipe]) -> None:
+    """The single files that weights come from; nothing where they come from folders."""
+    for recipe in models:
+        for part, words in described(recipe.files).items():
+            console.print(f"  [dim]model.{part}:[/dim] {words}", highlight=False)
 
 
 def show_space(console: Console, sweep: Sweep, search: Search, dearest: int) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from wanexp.models import Model
 from wanexp.names import lookup
 from wanexp.strict import ConfigError
+from wanexp.weights.files import comfy_name
 
 Link = tuple[str, int]
 """A node's id, and which of its outputs."""
@@ -108,6 +109,13 @@ def files_for(model: Model, given: Mapping[str, str]) -> Files:
         vae=given.get("vae", official.vae),
         image=given.get("image", official.image),
     )
+
+
+def own_names(files: Mapping[str, str]) -> dict[str, str]:
+    """What ComfyUI calls the single files of a recipe, by ``files_for``'s keys."""
+    keys = {part: part.removeprefix("experts.") for part in files if part != "tokenizer"}
+    keys |= {"text_encoder": "clip"} if "text_encoder" in files else {}
+    return {key: comfy_name(files[part], part) for part, key in keys.items()}
 
 
 def minimum_version(graph: Graph) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from wanexp.compose import compose_tree
 from wanexp.names import lookup
 from wanexp.presets.comfy_export import comfyui_workflow, notes
-from wanexp.presets.comfy_nodes import api_tree, files_for, minimum_version
+from wanexp.presets.comfy_nodes import api_tree, files_for, minimum_version, own_names
 from wanexp.presets.preset import Choice, Preset, composed_preset, study_preset
 from wanexp.presets.recipe_file import preset_text, recipe_text, recipe_tree, version
 from wanexp.presets.script import diffusers_script
@@ -119,12 +119,19 @@ def _hydra(preset: Preset, files: Mapping[str, str]) -> Written:
 def _diffusers(preset: Preset, files: Mapping[str, str]) -> Written:
     _no_files(files)
     title = f"{preset.name}: a preset of wanexp {version()} for diffusers"
-    return Written(text=diffusers_script(preset.trial, preset.plan, title, _about(preset)))
+    about, notes = _about(preset), ()
+    if preset.trial.recipe.files:
+        notes = (
+            "Its weights are single files, and the script reads a folder in diffusers' layout: its"
+            " MODEL is the same model, and its videos are others where the files are quantised.",
+        )
+    text = diffusers_script(preset.trial, preset.plan, title, [*about, *notes])
+    return Written(text=text, notes=notes)
 
 
 def _comfyui(preset: Preset, files: Mapping[str, str]) -> Written:
     trial, plan = preset.trial, preset.plan
-    names = files_for(trial.recipe.model, files)
+    names = files_for(trial.recipe.model, {**own_names(trial.recipe.files), **files})
     graph = comfyui_workflow(trial, plan, names, preset.name)
     needs = f"Needs ComfyUI {minimum_version(graph)} or newer, and no custom nodes."
     size = f"{trial.recipe.width} × {trial.recipe.height}"

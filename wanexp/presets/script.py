@@ -20,6 +20,7 @@ from wanexp.models import weights_folder
 from wanexp.plan import Plan, PlannedStage
 from wanexp.presets.bundle import bundle, sampler_functions
 from wanexp.sampler_facts import SAMPLER_FACTS, integrated_levels
+from wanexp.weights.files import comfy_folder
 
 EXPERT_FOLDERS = ("transformer", "transformer_2")
 WIDTH = 98
@@ -138,12 +139,13 @@ def _imports(lines: Sequence[str]) -> str:
 
 def _facts(trial: Trial) -> str:
     recipe, model, memory, case = trial.recipe, trial.recipe.model, trial.memory, trial.case
-    folder = weights_folder(recipe.source)
+    source = model.source if comfy_folder(recipe.source) else recipe.source
+    folder = weights_folder(source)
     experts = zip(model.experts, EXPERT_FOLDERS, strict=False)
     latent_frames = (recipe.frames - 1) // model.frame_stride + 1
     cells = recipe.height // model.vae_stride, recipe.width // model.vae_stride
     facts: Mapping[str, object] = {
-        "MODEL": str(folder.resolve()) if folder else recipe.source,
+        "MODEL": str(folder.resolve()) if folder else source,
         "REVISION": None if folder else recipe.revision,
         "EXPERTS": dict(experts),
         "CONDITION": model.condition,

@@ -93,6 +93,7 @@ def run_params(record: TrialRecord) -> dict[str, str]:
         "model": model.get("name"),
         "model.source": model.get("source"),
         "model.revision": model.get("revision"),
+        "model.files": _files(model),
         **{key: recipe.get(key) for key in ("width", "height", "frames", "fps")},
         "stages": " → ".join(stages),
         "steps": sum(int(_number(stage.get("steps"))) for stage in stages.values()),
@@ -108,6 +109,14 @@ def run_params(record: TrialRecord) -> dict[str, str]:
     values |= {f"memory.{key}": value for key, value in memory.items()}
     known = {key: _text(value) for key, value in values.items() if value not in (None, "")}
     return {safe_key(key): text[:LONGEST_PARAM] for key, text in known.items()}
+
+
+def _files(model: Mapping[str, object]) -> str:
+    """The single files of a model, by part, without the folders that they lie in."""
+    experts = {f"experts.{name}": file for name, file in _mapping(model.get("experts")).items()}
+    single = {key: model.get(key) for key in ("vae", "text_encoder", "tokenizer")}
+    named = {part: str(file) for part, file in {**experts, **single}.items() if file}
+    return ", ".join(f"{part}:{file.rpartition('/')[2]}" for part, file in named.items())
 
 
 def run_points(record: TrialRecord) -> list[Point]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -94,6 +95,40 @@ def find_file(name: str, where: str) -> Path:
     return Path(found)
 
 
+def described(files: Mapping[str, str]) -> dict[str, str]:
+    """Every part's file in a few words: its name, precision and size, where it is on this machine.
+
+    Raises:
+        ConfigError: A file that is here is none of a Wan model.
+    """
+    found = {}
+    for part, name in files.items():
+        try:
+            path = find_file(name, part) if part != "tokenizer" else None
+        except ConfigError:
+            found[part] = f"{name} (not on this machine yet)"
+            continue
+        found[part] = name if path is None else f"{path.name} ({_words(path, part)})"
+    return found
+
+
+def here(files: Mapping[str, str]) -> dict[str, Path]:
+    """The files that are on this machine; those on the Hub that nobody downloaded are left out."""
+    found = {}
+    for part, name in files.items():
+        if part != "tokenizer":
+            with contextlib.suppress(ConfigError):
+                found[part] = find_file(name, f"model.{part}")
+    return found
+
+
+def comfy_name(name: str, part: str) -> str:
+    """What ComfyUI's loaders call a file: its path below the folder of its kind, or its name."""
+    parts = Path(name).parts
+    at = [i for i, folder in enumerate(parts) if folder in PLACES[part.split(".", maxsplit=1)[0]]]
+    return "/".join(parts[at[-1] + 1 :]) if at else parts[-1]
+
+
 def find_tokenizer(name: str, where: str) -> Path:
     """A tokenizer's folder or file, or the folder of a Hub model that was downloaded.
 
@@ -135,6 +170,11 @@ def weights_fingerprint(
     if not whole(model, files):
         marks["source"] = fingerprint(source, revision)
     return hashlib.sha256(json.dumps(marks, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _words(path: Path, part: str) -> str:
+    contents = contents_of(path, f"model.{part}")
+    return f"{contents.precision}, {contents.bytes / 2**30:.2f} GiB"
 
 
 def _named(name: str, part: str, folder: Path | None) -> str:
