@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from wanexp.backends import Conditioning, load_backend
+from wanexp.backends.diffusers import DiffusersBackend
 from wanexp.backends.folder import parameter_shapes
 from wanexp.backends.lora import check_adapter, layout_of, read_adapter, wear
 from wanexp.config import Memory, Recipe, recipe_from
@@ -254,3 +255,48 @@ def test_only_the_experts_that_would_wear_a_lora_must_fit_it(tiny_a14b, tmp_path
     for expert in ("auto", "low"):
         with pytest.raises(ConfigError, match="does not fit"):
             load_backend(recipe_with(folder, {str(path): 1.0}, expert), CPU)
+
+
+def test_every_stage_and_expert_wears_its_own_at_its_own_strength(tiny_a14b, tmp_path) -> None:
+    """Two files, two strengths; the expert that wears one answers as with that one alone."""
+    files = [str(write(tmp_path / f"{seed}.safetensors", "wan", seed)) for seed in (0, 1)]
+    worn = {"first": {files[0]: 0.5}, "second": {files[0]: 0.25, files[1]: 2.0}, "third": {}}
+    experts = {"first": "high", "second": "low", "third": "low"}
+    parts = {"high": "transformer", "low": "transformer_2"}
+    stages = {
+        name: {"sampler": "euler", "steps": 2, "cfg": 1.0, "expert": experts[name], "loras": loras}
+        for name, loras in worn.items()
+    }
+    stages["second"]["denoise"] = stages["third"]["denoise"] = 0.1
+    recipe = recipe_from(
+        {"name": "wan22_i2v_a14b", "source": str(tiny_a14b)},
+        {"width": 64, "height": 64, "frames": 9, "scheduler": "karras", "stages": stages},
+    )
+    backend = load_backend(recipe, CPU)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn((1, 16, 3, 8, 8), generator=generator)
+    conditioning = Conditioning(
+        positive=torch.randn((1, 5, TEXT), generator=generator),
+        negative=None,
+        image=torch.randn((1, 20, 3, 8, 8), generator=generator),
+        latent_shape=(1, 16, 3, 8, 8),
+    )
+    loaded = {}
+    for stage in make_plan(recipe).stages:
+        expert = experts[stage.name]
+        found = backend.denoiser(conditioning, expert=expert, cfg=1.0, loras=stage.loras)(x, 0.5)
+        by_hand = WanTransformer3DModel.from_pretrained(tiny_a14b / parts[expert])
+        with torch.no_grad():
+            for file, strength in worn[stage.name].items():
+                for name, (down, up) in pairs(files.index(file), {**LAYERS, **WHOLE}).items():
+                    by_hand.get_submodule(name).get_parameter("weight").add_(strength * up @ down)
+            velocity = by_hand(
+                hidden_states=torch.cat([x, conditioning.image], dim=1),
+                timestep=torch.tensor([500.0]),
+                encoder_hidden_states=conditioning.positive,
+                return_dict=False,
+            )[0]
+        torch.testing.assert_close(found, x - 0.5 * velocity, atol=2e-5, rtol=1e-5)
+        assert isinstance(backend, DiffusersBackend)
+        module = backend.part(parts[expert])
+        assert loaded.setdefault(expert, module) is module  # never loaded again
