@@ -15,6 +15,7 @@ from pathlib import Path
 
 from wanexp.config import Memory, Recipe
 from wanexp.environment import cpu_model
+from wanexp.footprint import PARTS, advice, footprint
 from wanexp.models import MODELS, Model
 from wanexp.record import RecordError, TrialRecord, read_record, studies_in
 from wanexp.study import PlannedTrial, distinct
@@ -48,12 +49,12 @@ class Guess:
 GUESSES: Mapping[str, Guess] = {
     # Measured on one core of a Xeon.
     "wan_mini": Guess(call=0.05, rest=2.3, on="a CPU", expert=0.003, others=0.004, working=1.2),
-    # 1.8e15 and 5.4e14 floating-point operations a call, at 750e12 a second; not measured.
+    # Calls and decode as measured on one H200, not compiled (docs/performance.md).
     "wan22_i2v_a14b": Guess(
-        call=2.4, rest=25.0, on="one H200", expert=14.3, others=5.8, working=12.0
+        call=3.3, rest=25.0, on="one H200", expert=14.3, others=5.8, working=12.0
     ),
     "wan22_ti2v_5b": Guess(
-        call=0.75, rest=40.0, on="one H200", expert=5.0, others=6.4, working=16.0
+        call=1.2, rest=40.0, on="one H200", expert=5.0, others=6.4, working=16.0
     ),
 }
 
@@ -71,6 +72,8 @@ class Estimate:
         measured: How many records times rest on; 0 for a guess.
         basis: A sentence that says what times and memory rest on.
         memory: Bytes at the peak, on the device that samples.
+        phases: Bytes at the peak of each phase on a GPU, for the models that run on one.
+        fits: What to change where a phase does not fit; None where all do.
         disk: Bytes of records and media, and of the stage store.
         dominates: A sentence that says what most of the time goes into.
     """
@@ -80,6 +83,8 @@ class Estimate:
     measured: int
     basis: str
     memory: int
+    phases: Mapping[str, int]
+    fits: str | None
     disk: int
     dominates: str
 
@@ -91,6 +96,8 @@ class Estimate:
             "measured_records": self.measured,
             "basis": self.basis,
             "peak_memory_bytes": self.memory,
+            "peak_memory_by_phase": dict(self.phases),
+            "fits": self.fits,
             "disk_bytes": self.disk,
             "dominates": self.dominates,
         }
@@ -109,12 +116,17 @@ def estimate(
     )
     rest = sum(pace.rest * _size(t.trial.recipe) for t in left)
     largest = max(trials, key=lambda t: _size(t.trial.recipe)).trial.recipe
+    memory = trials[0].trial.memory
+    phases = footprint(largest, memory) if largest.model.name in PARTS else {}
+    guessed = max(phases.values(), default=None) or _memory(largest, memory)
     return Estimate(
         seconds=sampling + rest,
         left=len(left),
         measured=pace.records,
         basis=pace.basis,
-        memory=_memory(largest, trials[0].trial.memory) if pace.memory is None else pace.memory,
+        memory=guessed if pace.memory is None else pace.memory,
+        phases=phases,
+        fits=advice(largest, memory),
         disk=sum(_disk(t) for t in left),
         dominates=_dominates(left, sampling, rest),
     )
@@ -224,15 +236,10 @@ def _peak(record: TrialRecord) -> int:
 
 
 def _memory(recipe: Recipe, memory: Memory) -> int:
-    """A rough rule: the weights that are on the device at once, and tensors in flight by size."""
+    """A rough rule for what runs on a CPU: all weights, and tensors in flight by size."""
     guess, model = GUESSES[recipe.model.name], recipe.model
-    small = memory.dtype in ("bfloat16", "float16") or (
-        memory.dtype == "auto" and memory.device != "cpu" and model.name != "wan_mini"
-    )
-    width = 2 if small else 4
-    experts = guess.expert * (1 if memory.offload == "model" else len(model.experts))
-    others = 0.0 if memory.offload == "model" else guess.others
-    weights = max(experts + others, guess.others) * width * GB
+    width = 2 if memory.dtype in ("bfloat16", "float16") else 4
+    weights = (guess.expert * len(model.experts) + guess.others) * width * GB
     return int(weights + guess.working * GB * max(_size(recipe), 0.2))
 
 

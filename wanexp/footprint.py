@@ -66,19 +66,7 @@ PARTS: Mapping[str, Parts] = {
         block=163_656_704,
         text=5_680_910_336,
         vae=704_688_668,
-        per_token=115.4e3,
-        decode=22.55e3,
-        encode=21.37e3,
-        video=13.3,
-    ),
-    "wan_mini": Parts(
-        expert=6_188_352,
-        linear=5_505_024,
-        single=111_616,
-        block=1_000_000,
-        text=169_856,
-        vae=8_301_468,
-        per_token=6e3,
+        per_token=201.5e3,
         decode=22.55e3,
         encode=21.37e3,
         video=13.3,
@@ -109,6 +97,29 @@ def footprint(recipe: Recipe, memory: Memory) -> dict[str, int]:
         "hand_over": sampling,
         "decode": beside["vae"] + _vae_work(parts.decode, parts.video, recipe, memory),
     }
+
+
+def advice(recipe: Recipe, memory: Memory) -> str | None:
+    """What to change where a phase does not fit into ``memory.limit_gib``; None where all do."""
+    if memory.limit_gib is None or recipe.model.name not in PARTS:
+        return None
+    limit = memory.limit_gib * GIB
+    over = {phase: size for phase, size in footprint(recipe, memory).items() if size > limit}
+    if not over:
+        return None
+    phase = max(over, key=lambda name: over[name])
+    remedies = []
+    if phase in ("source", "decode") and not memory.vae_tiling:
+        remedies.append("memory.vae_tiling=true")
+    if phase in ("source", "decode") and memory.vae_dtype == "float32":
+        remedies.append("memory.vae_dtype=bfloat16")
+    if memory.offload != "group":
+        remedies.append("memory.offload=" + ("model" if memory.offload == "none" else "group"))
+    remedies.append("a smaller recipe.width, recipe.height or recipe.frames")
+    return (
+        f"{phase} needs {over[phase] / GIB:.1f} GiB, more than the {memory.limit_gib:g} of"
+        f" memory.limit_gib; try {', or '.join(remedies)}"
+    )
 
 
 def _tokens(recipe: Recipe) -> int:

@@ -172,6 +172,11 @@ def show_estimate(console: Console, found: Estimate) -> None:
         highlight=False,
     )
     console.print(found.dominates, highlight=False)
+    if found.phases:
+        peaks = ", ".join(f"{phase} {size / 2**30:.1f}" for phase, size in found.phases.items())
+        console.print(f"on a GPU, GiB at each phase's peak: {peaks}", highlight=False)
+    if found.fits:
+        console.print(f"[yellow]note[/yellow] {found.fits}", highlight=False)
 
 
 def _duration(seconds: float) -> str:

@@ -34,6 +34,7 @@ from wanexp.backends.speed import (
     BATCHED_TOKENS,
     Blocks,
     check_attention,
+    check_compile,
     set_attention,
 )
 from wanexp.backends.steady import steady
@@ -71,6 +72,8 @@ def open_backend(recipe: Recipe, memory: Memory) -> DiffusersBackend:
         raise ConfigError(f"memory.device: {memory.device} is asked, but PyTorch sees no CUDA here")
     found = check_source(recipe.model, recipe.source, recipe.revision, recipe.files)
     check_attention(memory.attention)
+    if memory.compile and torch.cuda.is_available() and memory.device != "cpu":
+        check_compile()
     return DiffusersBackend(
         folder=found.folder, files=found.files, model=recipe.model, memory=memory
     )

@@ -15,6 +15,7 @@ from diffusers.hooks.taylorseer_cache import TaylorSeerCacheConfig
 from diffusers.models.attention_dispatch import AttentionBackendName
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from torch import Tensor, nn
+from torch.utils._triton import has_triton
 
 from wanexp.backends.loading import quietly
 from wanexp.names import nearest
@@ -50,6 +51,19 @@ def check_attention(name: str) -> None:
             num_attention_heads=1, attention_head_dim=12, num_layers=1, ffn_dim=8, text_dim=8
         )
     set_attention(probe, name)
+
+
+def check_compile() -> None:
+    """Refuse compiling for a card where PyTorch's compiler has no Triton to do it with.
+
+    Raises:
+        ConfigError: With what to do instead.
+    """
+    if not has_triton():
+        raise ConfigError(
+            "memory.compile: PyTorch compiles for a card by Triton, which is not here (pip install"
+            " triton, or triton-windows); or set memory.compile=false"
+        )
 
 
 def set_attention(transformer: WanTransformer3DModel, name: str) -> None:
