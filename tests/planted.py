@@ -8,7 +8,7 @@ import functools
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -97,9 +97,32 @@ def plant(
             draft.record = with_numbers(draft.record, planned, flicker)
         return draft.record
 
-    monkeypatch.setattr(run, "run_trial", run_trial)
+    monkeypatch.setattr(run, "begin_trial", Standing(run_trial))
     monkeypatch.setattr(commands, "expand_sweep", _expand)
     return ran
+
+
+class Standing:
+    """Stands where ``wanexp.run.begin_trial`` does, and hands over what ran already."""
+
+    def __init__(self, run_trial: Callable[..., TrialRecord]) -> None:
+        self.run_trial = run_trial
+
+    def __call__(
+        self,
+        planned: PlannedTrial,
+        study: StudyPaths,
+        options: Options,
+        on_evaluation: OnEvaluation | None = None,
+        sign: object = None,
+        *,
+        overlapped: bool = False,
+    ) -> Standing:
+        self.record = self.run_trial(planned, study, options, on_evaluation)
+        return self
+
+    def finish(self, waited: float = 0.0) -> TrialRecord:
+        return self.record
 
 
 def _expand(name: str, overrides: Sequence[str]) -> Sweep:

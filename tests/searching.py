@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 
 from tests.analysis.studies import measured
-from tests.planted import with_numbers
+from tests.planted import Standing, with_numbers
 from wanexp import run
 from wanexp.cli import main
 from wanexp.generate import OnEvaluation
@@ -35,7 +35,7 @@ def flicker_of(planned: PlannedTrial) -> float:
 
 
 class Planted:
-    """Stands where ``wanexp.run.run_trial`` does; counts what ran, and may end it."""
+    """Makes a trial's record; counts what ran, and may end it."""
 
     def __init__(
         self,
@@ -69,5 +69,5 @@ class Planted:
 
 
 if __name__ == "__main__":
-    run.run_trial = Planted(kill_after=int(sys.argv[1]))
+    run.begin_trial = Standing(Planted(kill_after=int(sys.argv[1])))
     sys.exit(main(sys.argv[2:]))

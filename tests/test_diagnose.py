@@ -10,6 +10,7 @@ import json
 import pytest
 
 from tests.analysis.studies import measured
+from tests.planted import Standing
 from wanexp import run
 from wanexp.cli import main
 from wanexp.diagnose import changed
@@ -71,7 +72,7 @@ def ran(tmp_path, monkeypatch):
             )
         return draft.record
 
-    monkeypatch.setattr(run, "run_trial", run_trial)
+    monkeypatch.setattr(run, "begin_trial", Standing(run_trial))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sweeps").mkdir()
     (tmp_path / "sweeps" / "mine.yaml").write_text(SWEEP)

@@ -6,6 +6,8 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -16,8 +18,15 @@ from wanexp.monitor import LIMIT, Monitor, Sample, monitoring
 MEGABYTE = 1 << 20
 
 
+@contextmanager
+def watching(interval: float = 1.0) -> Iterator[Monitor]:
+    monitor = Monitor(interval=interval)
+    with monitoring(monitor):
+        yield monitor
+
+
 def test_memory_taken_between_two_samples_counts_in_the_peak():
-    with monitoring(interval=60) as monitor:
+    with watching(60) as monitor:
         before = np.ones(200 * MEGABYTE, np.uint8).nbytes  # taken and given back at once
     peak, last = monitor.peaks["rss"], monitor.samples[-1].rss
     assert peak is not None
@@ -26,7 +35,7 @@ def test_memory_taken_between_two_samples_counts_in_the_peak():
 
 def test_a_peak_is_of_its_own_trial():
     np.ones(200 * MEGABYTE, np.uint8)
-    with monitoring(interval=60) as monitor:
+    with watching(60) as monitor:
         pass
     peak = monitor.peaks["rss"]
     assert peak is not None
@@ -35,13 +44,13 @@ def test_a_peak_is_of_its_own_trial():
 
 def test_where_the_kernel_resets_no_peak_the_samples_tell(monkeypatch, tmp_path):
     monkeypatch.setattr(monitor_module, "CLEAR_REFS", tmp_path / "none" / "clear_refs")
-    with monitoring(interval=60) as monitor:
+    with watching(60) as monitor:
         np.ones(200 * MEGABYTE, np.uint8)
     assert monitor.peaks["rss"] == max(sample.rss for sample in monitor.samples)
 
 
 def test_samples_run_through_the_block_and_end_with_it():
-    with monitoring(interval=0.05) as monitor:
+    with watching(0.05) as monitor:
         deadline = time.monotonic() + 0.6
         while time.monotonic() < deadline:
             np.linalg.svd(np.ones((60, 60)))
@@ -55,14 +64,14 @@ def test_samples_run_through_the_block_and_end_with_it():
 
 
 def test_a_block_that_fails_is_still_measured():
-    with pytest.raises(ZeroDivisionError), monitoring() as monitor:
+    with pytest.raises(ZeroDivisionError), watching() as monitor:
         print(1 / 0)
     assert monitor.peaks["rss"]
     assert len(monitor.samples) >= 1
 
 
 def test_the_series_is_plain_and_says_when_it_began():
-    with monitoring(interval=0.02) as monitor:
+    with watching(0.02) as monitor:
         time.sleep(0.1)
     series = monitor.series()
     assert json.loads(json.dumps(series, allow_nan=False)) == series
@@ -73,7 +82,7 @@ def test_the_series_is_plain_and_says_when_it_began():
 def test_without_a_gpu_in_use_its_figures_are_none():
     if "torch" in sys.modules and sys.modules["torch"].cuda.is_initialized():
         pytest.skip("another test uses the GPU in this process")
-    with monitoring() as monitor:
+    with watching() as monitor:
         pass
     assert monitor.peaks["cuda"] is None
     assert monitor.series()["gpu_memory"] is None
@@ -82,7 +91,7 @@ def test_without_a_gpu_in_use_its_figures_are_none():
 
 def test_a_long_trial_keeps_a_bounded_number_of_samples(monkeypatch):
     monkeypatch.setattr(monitor_module, "LIMIT", 8)
-    with monitoring(interval=0.002) as monitor:
+    with watching(0.002) as monitor:
         time.sleep(0.5)
     assert 4 <= len(monitor.samples) <= 16
     assert monitor.samples[-1].seconds >= 0.45  # thinned, not cut short
@@ -103,7 +112,7 @@ def test_gpu_memory_and_its_peak_are_seen():
     import torch
 
     torch.zeros(1, device="cuda")
-    with monitoring(interval=0.02) as monitor:
+    with watching(0.02) as monitor:
         block = torch.zeros(512 * MEGABYTE, dtype=torch.uint8, device="cuda")
         del block
         torch.cuda.empty_cache()

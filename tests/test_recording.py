@@ -74,7 +74,7 @@ def test_a_trial_is_written_with_its_media_and_their_sums(paths):
 
 
 def test_an_unfinished_or_foreign_record_is_refused(paths):
-    with pytest.raises(ValueError, match="only a completed or failed record is written"):
+    with pytest.raises(ValueError, match="only a record that has ended is written"):
         write_trial(paths, running())
     with pytest.raises(ValueError, match="does not belong into the folder"):
         write_trial(paths.study.trial("ffff"), completed())

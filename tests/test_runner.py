@@ -17,6 +17,7 @@ from wanexp.owner import owner
 from wanexp.plan import PlannedStage
 from wanexp.record import StudyPaths, TrialRecord
 from wanexp.recording import write_trial
+from wanexp.stopping import StopSign
 from wanexp.study import PlannedTrial, neighbours, plan_trials
 
 
@@ -36,6 +37,7 @@ class Log:
     def evaluated(self, stage: PlannedStage, done: int) -> None: ...
     def ended(self, planned: PlannedTrial, record: TrialRecord) -> None: ...
     def failed(self, planned: PlannedTrial, error: Exception) -> None: ...
+    def stopping(self) -> None: ...
 
     def waits(self, count: int) -> None:
         self.waited.append(count)
@@ -54,11 +56,12 @@ def work(
     study: StudyPaths, log: Log, done: Callable[[PlannedTrial], None] | None = None
 ) -> list[PlannedTrial]:
     ran = []
-    for planned in runner._one_by_one(trials(), study, log):
-        ran.append(planned)
-        if done is not None:
-            done(planned)
-        finish(study, planned)
+    for planned, claim in runner._one_by_one(trials(), study, log, StopSign()):
+        with claim:
+            ran.append(planned)
+            if done is not None:
+                done(planned)
+            finish(study, planned)
     return ran
 
 

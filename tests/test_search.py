@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from analysis.effects import PairedEffects, Scale
+from tests.planted import Standing
 from tests.searching import BEST, Planted
 from wanexp import run
 from wanexp.cli import main
@@ -63,7 +64,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def sweep(monkeypatch, planted: Planted, *arguments: str) -> tuple[int, str]:
-    monkeypatch.setattr(run, "run_trial", planted)
+    monkeypatch.setattr(run, "begin_trial", Standing(planted))
     return talk("sweep", "mine", "tracking=none", *arguments)
 
 

@@ -68,6 +68,7 @@ def folder(tmp_path_factory):
         "study": str(folder / "studies" / "tiny"),
         "trials": 4,
         "completed": 4,
+        "changed": 0,
         "failed": 0,
         "skipped": 0,
         "model_calls_executed": 2 * SHARED,

@@ -24,8 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(f"wanexp: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("\nwanexp: stopped; the same command goes on where it was", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        where = f"stopped {stop}" if str(stop) else "stopped"
+        print(f"\nwanexp: {where}; the same command goes on where it was", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # Somebody closed our output (head, less); nothing is wrong, and nothing can be printed.

@@ -113,7 +113,7 @@ def sweep_command(name: str, overrides: Sequence[str], *, limit: int | None, as_
     if as_json:
         print(json.dumps(run.result(stop)))
     if run.tally.stopped:
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(run.tally.stopped)
     return int(run.tally.failed > 0)
 
 
@@ -273,7 +273,12 @@ class SweepRun:
             )
 
     def close(self) -> None:
-        """Links the videos, and tells MLflow what it does not know yet."""
+        """Links the videos, and tells MLflow what it does not know yet.
+
+        Not after the second Ctrl-C, who does not want to wait: all of it can be done later.
+        """
+        if self.tally.at_once:
+            return
         link_videos(self.study, self.trials)
         if self.tracker is None:
             return
@@ -295,6 +300,7 @@ class SweepRun:
             "study": str(self.study.root),
             "trials": count,
             "completed": tally.completed,
+            "changed": len(tally.changed),
             "failed": tally.failed,
             "skipped": count - tally.completed - tally.failed,
             "model_calls_executed": tally.model_calls,
@@ -342,6 +348,11 @@ def _conclude(console: Console, study: StudyPaths, tally: Tally) -> Stop | None:
     found = compared(table)
     console.print()
     show_study(console, table, found)
+    for sentence in tally.changed.values():
+        console.print(
+            f"[yellow]changed[/yellow] {sentence}; it is not what was asked, and counts nowhere",
+            highlight=False,
+        )
     for sentence in tally.errors.values():
         console.print(f"[red]failed[/red] {sentence}", highlight=False)
     return None if found is None else found.comparison.stop

@@ -31,6 +31,9 @@ BITS = ("dtype", "vae_dtype", "vae_tiling", "attention", "weights", "compile", "
 LATER_BITS = ("weights", "compile", "guidance")
 """Those that came later: unless set they leave digests as they were."""
 
+LADDER = ("empty_cache", "vae_tiling", "fewer_frames", "lower_resolution", "fewer_stages")
+"""What can be tried when memory runs out, in the guide's order (``wanexp.ladder``)."""
+
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu)(:\d+)?")
 
@@ -211,6 +214,8 @@ class Memory:
         empty_cache: Give cached memory back between stages.
         limit_gib: Use no more than so many GiB of the device, as a smaller card would have; None is
             all of it.
+        out_of_memory: Which steps of ``LADDER`` may be tried when memory runs out. All but
+            ``empty_cache`` make another video than the one that was asked for.
     """
 
     device: str = "auto"
@@ -225,8 +230,11 @@ class Memory:
     guidance: Literal["auto", "sequential", "batched"] = "auto"
     empty_cache: bool = False
     limit_gib: float | None = None
+    out_of_memory: tuple[str, ...] = ("empty_cache",)
 
     def __post_init__(self) -> None:
+        for name in self.out_of_memory:
+            _known("memory.out_of_memory", "step", dict.fromkeys(LADDER), name)
         if not DEVICE.fullmatch(self.device):
             raise ConfigError(
                 f"memory.device: expected auto, cpu, cuda or cuda:N, got {self.device!r}"

@@ -270,7 +270,7 @@ def _run(console: Console, sweep: Sweep) -> Mapping[tuple[str, str, int], Readin
     finally:
         run.close()
     if run.tally.stopped:
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(run.tally.stopped)
     records = {record.digest: record for record in read_study(study).records}
     return {
         (t.arm, t.case, t.seed): reading_of(records[t.digest])

@@ -1,16 +1,23 @@
-"""What a trial took of the machine: samples over time, and peaks. Sizes are bytes."""
+"""What a trial took of the machine: samples over time, peaks, phases. Sizes are bytes.
+
+Peaks and samples are the process's. Where the trial before is still being scored behind this one,
+its share is in resident memory and CPU time too (``TrialRecord.overlapped`` says so); the GPU is
+this trial's alone.
+"""
 
 from __future__ import annotations
 
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
+from wanexp import nvml
 from wanexp.record import utc_now
 
 LIMIT = 240
@@ -31,7 +38,10 @@ class Sample:
         cpu_percent: Of this process; 100 is one core.
         rss: Resident memory.
         gpu_memory: Held by PyTorch in this process; None without a GPU in use.
-        gpu_percent: Of the time in which the device was busy; None where NVML is not there.
+        gpu_percent: Of the time in which the device was busy; None where NVML is not there, as
+            for what follows.
+        gpu_power, gpu_temperature, gpu_clock: Watts, °C and MHz (``wanexp.nvml.Look``).
+        held_down: What holds the clock down.
     """
 
     seconds: float
@@ -39,46 +49,108 @@ class Sample:
     rss: int
     gpu_memory: int | None
     gpu_percent: float | None
+    gpu_power: float | None = None
+    gpu_temperature: float | None = None
+    gpu_clock: float | None = None
+    held_down: tuple[str, ...] | None = None
+
+
+SERIES = (
+    "seconds",
+    "cpu_percent",
+    "rss",
+    "gpu_memory",
+    "gpu_percent",
+    "gpu_power",
+    "gpu_temperature",
+    "gpu_clock",
+)
+"""The numbers of a sample that a record keeps."""
+
+
+@dataclass(kw_only=True)
+class Phase:
+    """One phase of a trial, all the stretches that it came in together.
+
+    Attributes:
+        seconds: On the wall.
+        peaks: As ``Monitor.peaks``; ``rss`` is None where the kernel resets no peak.
+    """
+
+    seconds: float = 0.0
+    peaks: dict[str, int | None] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
 class Monitor:
-    """Samples of one trial, filled by a thread while ``monitoring`` runs."""
+    """Samples of one trial, filled by a thread while ``monitoring`` runs, and its phases."""
 
-    interval: float
+    interval: float = 1.0
     started: str = field(default_factory=utc_now)
     samples: list[Sample] = field(default_factory=list)
     peaks: dict[str, int | None] = field(default_factory=dict)
+    phases: dict[str, Phase] = field(default_factory=dict)
+    phase: str | None = None
+    _begun: float = 0.0
+    _kernel: bool = False
+
+    def enter(self, phase: str | None) -> None:
+        """Ends the phase that runs and begins another; by one thread, since peaks are reset."""
+        self._close()
+        self.phase, self._begun = phase, time.perf_counter()
+        self._kernel = _reset_peaks()
+
+    def _close(self) -> None:
+        found = _peaks(kernel=self._kernel)
+        self.peaks = _highest(self.peaks, found)
+        if self.phase is not None:
+            own = self.phases.setdefault(self.phase, Phase())
+            own.seconds += time.perf_counter() - self._begun
+            own.peaks = _highest(own.peaks, found)
+        self.phase = None
 
     def series(self) -> dict[str, object]:
         """For a record: ``started``, then one list a quantity; None for what is unknown."""
-        names = ("seconds", "cpu_percent", "rss", "gpu_memory", "gpu_percent")
-        lists = {name: [getattr(s, name) for s in self.samples] for name in names}
+        lists = {name: [getattr(s, name) for s in self.samples] for name in SERIES}
         known = {n: v if any(x is not None for x in v) else None for n, v in lists.items()}
         return {"started": self.started, **known}
 
+    def phase_trees(self) -> dict[str, Mapping[str, object]]:
+        """For a record: phase to its ``seconds`` and peaks."""
+        return {
+            name: {"seconds": round(own.seconds, 4), **own.peaks}
+            for name, own in self.phases.items()
+        }
+
+    def throttling(self) -> dict[str, float]:
+        """What held the clock down, to the share of samples in which it did."""
+        told = [sample.held_down for sample in self.samples if sample.held_down is not None]
+        counts = Counter(reason for reasons in told for reason in reasons)
+        return {reason: round(count / len(told), 4) for reason, count in counts.items()}
+
 
 @contextmanager
-def monitoring(interval: float = 1.0) -> Iterator[Monitor]:
-    """Sample the machine every ``interval`` seconds while the block runs.
+def monitoring(monitor: Monitor) -> Iterator[None]:
+    """Sample the machine every ``monitor.interval`` seconds while the block runs.
 
     Afterwards ``peaks`` has ``rss``, ``cuda`` (allocated by PyTorch) and ``cuda_reserved`` (what
     it took from the device: the figure that must fit on a card), None without a GPU in use. One
     monitor at a time: the peaks' counters belong to the process.
     """
-    monitor = Monitor(interval=interval)
-    kernel = _reset_peaks()
+    monitor.enter(None)
     stop = threading.Event()
     thread = threading.Thread(
         target=_watch, args=(monitor, stop), name="wanexp-monitor", daemon=True
     )
     thread.start()
     try:
-        yield monitor
+        yield
     finally:
         stop.set()
         thread.join()
-        monitor.peaks = _peaks(monitor.samples, kernel=kernel)
+        monitor.enter(None)
+        sampled = max(sample.rss for sample in monitor.samples)
+        monitor.peaks["rss"] = max(sampled, monitor.peaks["rss"] or 0)
 
 
 def _watch(monitor: Monitor, stop: threading.Event) -> None:
@@ -94,14 +166,18 @@ def _watch(monitor: Monitor, stop: threading.Event) -> None:
         if len(monitor.samples) >= 2 * LIMIT:
             del monitor.samples[1::2]
             interval *= 2
-        seconds = round(time.perf_counter() - began, 3)
+        seconds, card = round(time.perf_counter() - began, 3), nvml.look(_cards())
         monitor.samples.append(
             Sample(
                 seconds=seconds,
                 cpu_percent=process.cpu_percent(),
                 rss=process.memory_info().rss,
                 gpu_memory=_gpu_memory(),
-                gpu_percent=_gpu_percent(),
+                gpu_percent=card and card.busy,
+                gpu_power=card and card.power,
+                gpu_temperature=card and card.temperature,
+                gpu_clock=card and card.clock,
+                held_down=card and card.held_down,
             )
         )
 
@@ -127,14 +203,13 @@ def _over_devices(cuda: ModuleType, count: Callable[[int], int]) -> int:
     return sum(count(device) for device in range(cuda.device_count()))
 
 
-def _gpu_percent() -> float | None:
+def _cards() -> list[str]:
+    """The UUIDs of the devices on which PyTorch holds memory in this process."""
     cuda = _cuda()
     if cuda is None:
-        return None
-    try:
-        return float(cuda.utilization())
-    except (ImportError, RuntimeError):  # NVML's bindings are not installed, or refuse
-        return None
+        return []
+    used = [device for device in range(cuda.device_count()) if cuda.memory_reserved(device)]
+    return [str(cuda.get_device_properties(device).uuid) for device in used]
 
 
 def _reset_peaks() -> bool:
@@ -150,14 +225,22 @@ def _reset_peaks() -> bool:
     return True
 
 
-def _peaks(samples: list[Sample], *, kernel: bool) -> dict[str, int | None]:
+def _peaks(*, kernel: bool) -> dict[str, int | None]:
     cuda = _cuda()
-    sampled = max(sample.rss for sample in samples)
     return {
-        "rss": max(sampled, _peak_rss()) if kernel else sampled,
+        "rss": _peak_rss() if kernel else None,
         "cuda": cuda and _over_devices(cuda, cuda.max_memory_allocated),
         "cuda_reserved": cuda and _over_devices(cuda, cuda.max_memory_reserved),
     }
+
+
+def _highest(
+    one: Mapping[str, int | None], other: Mapping[str, int | None]
+) -> dict[str, int | None]:
+    """By name the larger of both; what one does not know the other says."""
+    names = dict.fromkeys([*one, *other])
+    known = {name: [v for v in (one.get(name), other.get(name)) if v is not None] for name in names}
+    return {name: max(values, default=None) for name, values in known.items()}
 
 
 def _peak_rss() -> int:

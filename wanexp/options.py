@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 from wanexp.names import lookup
 from wanexp.strict import ConfigError, build
@@ -45,6 +46,8 @@ class Options:
         face_model: YuNet's ONNX file, which finds more faces; None looks with a cascade.
         studies: The folder that study folders go into.
         cache: The stage store.
+        overlap: Score and write a video while the next one is sampled; ``auto`` does so where
+            sampling runs on a GPU.
     """
 
     metrics: tuple[str, ...] | None = None
@@ -54,6 +57,7 @@ class Options:
     face_model: str | None = None
     studies: str = "studies"
     cache: Cache = field(default_factory=Cache)
+    overlap: Literal["auto", True, False] = "auto"
 
     def __post_init__(self) -> None:
         for key in ("lpips_weights", "face_model"):

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,12 +15,9 @@ from wanexp.environment import environment
 from wanexp.generate import StageEnd
 from wanexp.metrics import Measurement
 from wanexp.options import Options
-from wanexp.plan import Plan
 from wanexp.record import Tree, TrialPaths, TrialRecord
+from wanexp.study import PlannedTrial
 from wanexp.video import contact_sheet, poster, write_image, write_video
-
-if TYPE_CHECKING:
-    from wanexp.monitor import Monitor
 
 
 class Clock:
@@ -55,56 +51,57 @@ class Clock:
         finally:
             self.model_calls += backend.model_calls - before
 
-    def charge(self, record: TrialRecord) -> TrialRecord:
-        """The record with what was spent on it."""
-        return dataclasses.replace(
-            record, timings=self.seconds, model_calls_executed=self.model_calls
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """A finished trial in memory.
+class Made:
+    """A trial's videos in memory.
 
     Attributes:
+        planned: What was made; not what was asked for where memory ran out (``wanexp.ladder``).
         source: (H, W, 3) uint8, the first frame as the model was given it.
         ends: What every stage handed over.
         videos: Stage name to (T, H, W, 3) uint8 frames, of the stages that were decoded; the last
             stage's are the trial's video.
-        scores: Stage name to its measurements, for the same stages.
     """
 
+    planned: PlannedTrial
     source: np.ndarray
     ends: tuple[StageEnd, ...]
     videos: Mapping[str, np.ndarray]
-    scores: Mapping[str, Mapping[str, Measurement]]
 
 
-def filled(record: TrialRecord, plan: Plan, outcome: Outcome, monitor: Monitor) -> TrialRecord:
-    """The record with all that the outcome says."""
-    last = outcome.scores[outcome.ends[-1].name]
-    planned = {stage.name: stage for stage in plan.stages}
-    stages = {
+Scores = Mapping[str, Mapping[str, Measurement]]
+"""Stage name to its measurements, of the stages that were decoded."""
+
+
+def filled(record: TrialRecord, made: Made, scores: Scores, *, overlapped: bool) -> TrialRecord:
+    """The record with all that is known once a trial is measured."""
+    last, planned = scores[made.ends[-1].name], made.planned
+    return dataclasses.replace(
+        record,
+        plan=planned.plan.tree(),
+        measurements=measurement_trees(last),
+        series={name: list(m.per_frame) for name, m in last.items() if m.per_frame is not None},
+        stages=_stage_trees(made, scores),
+        overlapped=overlapped,
+        model_calls=sum(end.model_calls for end in made.ends),
+        environment=environment(),  # now that the device has been used, and can be named
+    )
+
+
+def _stage_trees(made: Made, scores: Scores) -> dict[str, Tree]:
+    planned = {stage.name: stage for stage in made.planned.plan.stages}
+    return {
         end.name: {
             "seconds": round(end.seconds, 4),
             "model_calls": end.model_calls,
             "stored": end.stored,
             "sigma_start": planned[end.name].sigma_start,
             "sigma_end": end.sigma,
-            "measurements": measurement_trees(outcome.scores.get(end.name, {})),
+            "measurements": measurement_trees(scores.get(end.name, {})),
         }
-        for end in outcome.ends
+        for end in made.ends
     }
-    return dataclasses.replace(
-        record,
-        measurements=measurement_trees(last),
-        series={name: list(m.per_frame) for name, m in last.items() if m.per_frame is not None},
-        stages=stages,
-        peak_memory=monitor.peaks,
-        system=monitor.series(),
-        model_calls=sum(end.model_calls for end in outcome.ends),
-        environment=environment(),  # now that the device has been used, and can be named
-    )
 
 
 def measurement_trees(measurements: Mapping[str, Measurement]) -> dict[str, Tree]:
@@ -122,23 +119,24 @@ def measurement_trees(measurements: Mapping[str, Measurement]) -> dict[str, Tree
     }
 
 
-def write_media(outcome: Outcome, fps: int, options: Options, paths: TrialPaths) -> None:
+def write_media(made: Made, options: Options, paths: TrialPaths) -> None:
     """The video, its pictures, what earlier stages handed over, and latents where asked."""
-    *earlier, last = outcome.ends
-    frames = outcome.videos[last.name]
+    *earlier, last = made.ends
+    fps = made.planned.trial.recipe.fps
+    frames = made.videos[last.name]
     write_video(paths.video, frames, fps)
     write_image(paths.poster, poster(frames))
     # Enlarging adds bytes and shows nothing: a tile is as wide as the frame, at most 320 px.
     sheet = contact_sheet(frames, tile_width=min(frames.shape[2], 320))
     write_image(paths.contact_sheet, sheet)
-    write_image(paths.source, outcome.source)
+    write_image(paths.source, made.source)
     for end in earlier:
-        if end.name in outcome.videos:
+        if end.name in made.videos:
             paths.stages.mkdir(exist_ok=True)
-            write_video(paths.stage_video(end.name), outcome.videos[end.name], fps)
-            write_image(paths.stage_poster(end.name), poster(outcome.videos[end.name]))
+            write_video(paths.stage_video(end.name), made.videos[end.name], fps)
+            write_image(paths.stage_poster(end.name), poster(made.videos[end.name]))
     if options.keep_latents:
         from safetensors.torch import save_file
 
-        latents = {end.name: end.latent.cpu().contiguous() for end in outcome.ends}
+        latents = {end.name: end.latent.cpu().contiguous() for end in made.ends}
         save_file(latents, paths.latents)

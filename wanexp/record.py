@@ -20,13 +20,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple, NoReturn
 
-SCHEMA = 2
+SCHEMA = 3
 """Of record.json; raise it with every change of its fields, and add the step to UPGRADES."""
 
 Tree = Mapping[str, object]
 """Plain values: what JSON holds."""
 
-State = Literal["running", "completed", "failed"]
+State = Literal["running", "completed", "changed", "failed"]
+STATES = ("running", "completed", "changed", "failed")
 
 
 class RecordError(ValueError):
@@ -149,17 +150,29 @@ class TrialRecord:
     """All that is known of one trial.
 
     Attributes:
-        state: ``running`` lives in memory only.
+        state: ``running`` lives in memory only. ``changed``: a video was made, but not the one
+            that was asked for, since memory ran out (``changes``); whoever counts what was
+            completed leaves it out.
         trial: What was asked (``trial_tree``); ``trial_from`` takes it back.
-        plan: What ran (``Plan.tree``).
+        plan: What ran (``Plan.tree``); of a changed trial the changed one.
         measurements: Metric name to ``value, reason, direction, unit, version``; an undefined
             value is None and its reason says why.
         series: Metric name to one number (or None) per frame or frame pair.
         stages: Stage name to ``seconds, model_calls, …`` and its own ``measurements``. Where it
             was ``stored``, seconds and model calls are those of the run that made it.
-        timings: Seconds that this trial spent in ``encode, sample, decode, measure, write``.
+        timings: Seconds that this trial spent in ``encode, sample, decode, measure, write``; and in
+            ``wait``, where the trial before it was still being scored.
+        phases: Phase (``encode``, ``stage/NAME``, ``handover``, ``decode``, ``measure``) to its
+            ``seconds`` and its peaks of ``rss, cuda, cuda_reserved``.
         peak_memory: Bytes, ``rss`` and ``cuda`` (None without a GPU).
         system: Time-stamped samples of the machine (``wanexp.monitor``).
+        throttled: What held the GPU's clock down (``wanexp.nvml.REASONS``), to the share of the
+            samples in which it did.
+        overlapped: Whether it was scored behind the next trial, so that ``rss`` and the samples of
+            either hold something of the other.
+        changes: Steps that were taken when memory ran out, in turn: ``step``, the ``phase`` that
+            failed, its ``error``, and the settings that changed as they ``was`` and are ``now``
+            (both empty where only the cache was emptied).
         model_calls: What the video costs alone: the sum over its stages.
         model_calls_executed: In this trial; fewer where stages were taken from the store.
         media: File to ``bytes`` and ``sha256``.
@@ -178,8 +191,12 @@ class TrialRecord:
     series: Mapping[str, list[float | None]] = field(default_factory=dict)
     stages: Mapping[str, Tree] = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict)
+    phases: Mapping[str, Tree] = field(default_factory=dict)
     peak_memory: Mapping[str, int | None] = field(default_factory=dict)
     system: Tree = field(default_factory=dict)
+    throttled: Mapping[str, float] = field(default_factory=dict)
+    overlapped: bool = False
+    changes: list[Tree] = field(default_factory=list)
     model_calls: int = 0
     model_calls_executed: int = 0
     environment: Tree = field(default_factory=dict)
@@ -187,8 +204,8 @@ class TrialRecord:
     error: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
-        if self.state not in ("running", "completed", "failed"):
-            raise ValueError(f"state: expected completed or failed, got {self.state!r}")
+        if self.state not in STATES:
+            raise ValueError(f"state: expected one of {', '.join(STATES)}, got {self.state!r}")
         if (self.state == "failed") != (self.error is not None):
             raise ValueError(
                 f"error: a {self.state} record {'needs' if not self.error else 'has no'} one"
@@ -284,7 +301,15 @@ def _to_2(tree: dict[str, object]) -> dict[str, object]:
     }
 
 
-UPGRADES: dict[int, Callable[[dict[str, object]], dict[str, object]]] = {1: _to_2}
+def _to_3(tree: dict[str, object]) -> dict[str, object]:
+    """Before phases, throttling, overlap and changes were recorded there were none of the last two.
+
+    What is not known of phases and throttling stays empty.
+    """
+    return {**tree, "overlapped": False, "changes": []}
+
+
+UPGRADES: dict[int, Callable[[dict[str, object]], dict[str, object]]] = {1: _to_2, 2: _to_3}
 """Schema number to the step from it to the next; a record of any age climbs them in turn."""
 
 

@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +46,7 @@ def write_trial(
 ) -> TrialRecord:
     """Write a finished trial's folder, whole or not at all; returns the record that is on disk.
 
-    An earlier failed or damaged record is replaced. An earlier completed one stays, since equal
+    An earlier failed, changed or damaged record is replaced. A completed one stays, since equal
     digests mean equal results: of two workers that finish the same trial the first wins.
 
     Raises:
@@ -54,7 +54,7 @@ def write_trial(
         OSError: The disk is full or the like; nothing has changed.
     """
     if record.state == "running":
-        raise ValueError(f"trial {record.digest}: only a completed or failed record is written")
+        raise ValueError(f"trial {record.digest}: only a record that has ended is written")
     if record.digest != paths.digest:
         raise ValueError(f"trial {record.digest} does not belong into the folder {paths.digest!r}")
     began = time.perf_counter()
@@ -79,11 +79,24 @@ def write_trial(
 
 def is_completed(paths: TrialPaths) -> bool:
     """Whether the trial has a whole record that says so."""
-    """Whether the trial needs no run: its record can be read and says completed."""
     try:
         return read_record(paths.record).state == "completed"
     except (OSError, RecordError):
         return False
+
+
+def is_settled(paths: TrialPaths, allowed: Collection[str]) -> bool:
+    """Whether the trial needs no run: completed, or changed by steps that are ``allowed``.
+
+    What a narrower policy no longer allows is tried again as it was asked.
+    """
+    try:
+        record = read_record(paths.record)
+    except (OSError, RecordError):
+        return False
+    if record.state == "changed":
+        return all(change["step"] in allowed for change in record.changes)
+    return record.state == "completed"
 
 
 @dataclass(kw_only=True)
@@ -102,13 +115,28 @@ def recording(paths: TrialPaths, record: TrialRecord) -> Iterator[Draft]:
     KeyboardInterrupt and SystemExit are no result of a trial: nothing is written then.
     """
     draft = Draft(record=record)
-    try:
+    with failures_recorded(paths, draft):
         yield draft
-        done = dataclasses.replace(draft.record, state="completed", error=None, finished=utc_now())
-        draft.record = write_trial(paths, done, draft.write_media)
+        write_draft(paths, draft)
+
+
+@contextmanager
+def failures_recorded(paths: TrialPaths, draft: Draft) -> Iterator[None]:
+    """Writes an exception of the block as the trial's failure, and raises it again."""
+    start = draft.record
+    try:
+        yield
     except Exception as error:
-        _write_failure(paths, record, draft, error)
+        _write_failure(paths, start, draft, error)
         raise
+
+
+def write_draft(paths: TrialPaths, draft: Draft) -> None:
+    """Writes a trial that has ended well; ``draft.record`` is then what is on disk."""
+    altered = any(change["was"] != change["now"] for change in draft.record.changes)
+    state = "changed" if altered else "completed"
+    done = dataclasses.replace(draft.record, state=state, error=None, finished=utc_now())
+    draft.record = write_trial(paths, done, draft.write_media)
 
 
 def sweep_partials(study: StudyPaths) -> list[Path]:

@@ -5,71 +5,139 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from wanexp.backends import load_backend
-from wanexp.cache import Store
 from wanexp.config import Case, Recipe, Trial, trial_digest, trial_from
 from wanexp.environment import environment
 from wanexp.generate import OnEvaluation
-from wanexp.images import Box, check_image, frame_window, load_source, to_frame
+from wanexp.images import Box, check_image, frame_window, to_frame
+from wanexp.ladder import Ladder
+from wanexp.making import Course, make_video
 from wanexp.metrics import Measurement, measure
-from wanexp.monitor import monitoring
+from wanexp.monitor import Monitor, monitoring
 from wanexp.options import Options, options_from
-from wanexp.outcome import Clock, Outcome, filled, write_media
+from wanexp.outcome import Clock, Made, filled, write_media
 from wanexp.plan import make_plan
-from wanexp.record import StudyPaths, TrialRecord
-from wanexp.recording import is_completed, recording, trial_tree, utc_now
-from wanexp.staged import encode_case, run_stages
+from wanexp.record import StudyPaths, TrialPaths, TrialRecord
+from wanexp.recording import (
+    Draft,
+    failures_recorded,
+    is_settled,
+    trial_tree,
+    utc_now,
+    write_draft,
+)
+from wanexp.stopping import StopSign, stop_on_signals
 from wanexp.study import PlannedTrial
 from wanexp.track import prepare
 from wanexp.tracking import tracking_from
 
 
-def run_trial(
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """A trial whose videos are made, and that is not measured and written yet.
+
+    ``open`` holds the monitor where it is to see the measuring too.
+    """
+
+    paths: TrialPaths
+    course: Course
+    draft: Draft
+    made: Made
+    open: contextlib.ExitStack
+    overlapped: bool
+
+    def finish(self, waited: float = 0.0) -> TrialRecord:
+        """Measures and records it, in whatever thread; a failure is recorded and raised again.
+
+        ``waited`` are seconds for which its videos waited for the trial before.
+        """
+        clock, monitor, draft, made = self.course.clock, self.course.monitor, self.draft, self.made
+        options = self.course.options
+        with failures_recorded(self.paths, draft):
+            try:
+                with self.open, clock.timing("measure"):
+                    if not self.overlapped:
+                        monitor.enter("measure")
+                    trial = made.planned.trial
+                    scores = {
+                        name: score(frames, made.source, trial, options)
+                        for name, frames in made.videos.items()
+                    }
+            finally:  # a failure has its costs too
+                if self.overlapped:
+                    clock.seconds["wait"] = round(waited, 4)
+                draft.record = self.course.charge(draft.record)
+            draft.record = filled(draft.record, made, scores, overlapped=self.overlapped)
+            draft.write_media = functools.partial(write_media, made, options)
+            write_draft(self.paths, draft)
+        return draft.record
+
+
+def run_trial(planned: PlannedTrial, study: StudyPaths, options: Options) -> TrialRecord:
+    """Makes, measures and records one video; a failure is recorded and raised again."""
+    return begin_trial(planned, study, options).finish()
+
+
+def begin_trial(
     planned: PlannedTrial,
     study: StudyPaths,
     options: Options,
     on_evaluation: OnEvaluation | None = None,
-) -> TrialRecord:
-    """Makes, measures and records one video; a failure is recorded and raised again."""
-    clock = Clock()
-    with recording(study.trial(planned.digest), new_record(planned, study)) as draft:
+    sign: StopSign | None = None,
+    *,
+    overlapped: bool = False,
+) -> Begun:
+    """Makes one trial's videos; a failure is recorded and raised again.
+
+    Args:
+        planned: The trial.
+        study: Whose folder it goes into.
+        options: How to run it.
+        on_evaluation: Told of each evaluation.
+        sign: Stops it after the stage that runs when it is raised.
+        overlapped: It will be finished behind another trial, whose peaks are then its own.
+
+    Raises:
+        Stopped: The sign was raised, and a stage has ended that others come after.
+    """
+    paths, monitor = study.trial(planned.digest), Monitor()
+    draft = Draft(record=new_record(planned, study))
+    course = Course(
+        ladder=Ladder(planned),
+        options=options,
+        clock=Clock(),
+        monitor=monitor,
+        on_evaluation=on_evaluation,
+        sign=sign or StopSign(),
+    )
+    with failures_recorded(paths, draft):
         try:
-            with monitoring() as monitor:
-                outcome = make_video(planned, options, clock, on_evaluation)
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(monitoring(monitor))
+                made = make_video(course)
+                rest = contextlib.ExitStack() if overlapped else stack.pop_all()
         finally:  # a failure has its costs too
-            draft.record = clock.charge(draft.record)
-        draft.record = filled(draft.record, planned.plan, outcome, monitor)
-        fps = planned.trial.recipe.fps
-        draft.write_media = functools.partial(write_media, outcome, fps, options)
-    return draft.record
+            draft.record = course.charge(draft.record)
+    return Begun(
+        paths=paths, course=course, draft=draft, made=made, open=rest, overlapped=overlapped
+    )
 
 
-def make_video(
-    planned: PlannedTrial,
-    options: Options,
-    clock: Clock,
-    on_evaluation: OnEvaluation | None = None,
-) -> Outcome:
-    """Encode, generate, decode, measure: a trial's outcome in memory."""
-    trial = planned.trial
-    source, store = frame_source(trial), store_of(options)
-    with clock.timing("encode"):
-        backend = load_backend(trial.recipe, trial.memory)
-        conditioning = encode_case(planned, source, backend, store)
-    with clock.timing("sample"), clock.counting(backend):
-        ends = list(run_stages(planned, conditioning, backend, store, on_evaluation))
-    with clock.timing("decode"):
-        shown = ends if options.measure_stages else ends[-1:]
-        videos = {end.name: backend.decode(end.denoised) for end in shown}
-    with clock.timing("measure"):
-        scores = {name: score(frames, source, trial, options) for name, frames in videos.items()}
-    return Outcome(source=source, ends=tuple(ends), videos=videos, scores=scores)
+def overlaps(options: Options, trial: Trial) -> bool:
+    """Whether a trial is scored behind the next one."""
+    if options.overlap != "auto":
+        return options.overlap
+    device = trial.memory.device
+    return torch.cuda.is_available() if device == "auto" else device != "cpu"
 
 
 def new_record(planned: PlannedTrial, study: StudyPaths) -> TrialRecord:
@@ -83,23 +151,6 @@ def new_record(planned: PlannedTrial, study: StudyPaths) -> TrialRecord:
         started=utc_now(),
         environment=environment(),
     )
-
-
-def frame_source(trial: Trial) -> np.ndarray:
-    """The case's image as the video's first frame, (H, W, 3) uint8."""
-    recipe, case = trial.recipe, trial.case
-    return load_source(case.image, case.crop, recipe.width, recipe.height)
-
-
-def store_of(options: Options) -> Store | None:
-    """The stage store that the options name; None where they want none."""
-    return _store(options.cache_folder, options.cache_limit) if options.cache.enabled else None
-
-
-@functools.lru_cache(maxsize=1)
-def _store(folder: Path, limit: int) -> Store:
-    """Kept for the next trial: what does not work is said once."""
-    return Store(folder, limit)
 
 
 def score(
@@ -135,6 +186,10 @@ def frame_boxes(recipe: Recipe, case: Case) -> tuple[Box | None, dict[str, Box]]
     return face, {name: box for name, box in boxes.items() if box is not None}
 
 
+def _tell_stop() -> None:
+    print("stopping after this stage; Ctrl-C again stops at once", file=sys.stderr)
+
+
 def run_tree(tree: Mapping[str, object]) -> TrialRecord | None:
     """One composed configuration, run and recorded; None where its trial is finished already."""
     options, trial = options_from(tree), trial_from(tree)
@@ -148,11 +203,15 @@ def run_tree(tree: Mapping[str, object]) -> TrialRecord | None:
         digest=trial_digest(trial, plan.key()),
     )
     study = StudyPaths(options.folder / str(tree["study"]))
-    if is_completed(study.trial(planned.digest)):
+    if is_settled(study.trial(planned.digest), trial.memory.out_of_memory):
         print(f"{planned.digest}: finished before, nothing to do")
         return None
     tracker = prepare(tracking_from(tree), study)
-    record = run_trial(planned, study, options)
+    with stop_on_signals(_tell_stop) as sign:
+        record = begin_trial(planned, study, options, sign=sign).finish()
+    if sign.asked:  # Hydra goes on with its next job unless it is told
+        tracker.mirror(study.trial(planned.digest))
+        raise KeyboardInterrupt
     tracker.mirror(study.trial(planned.digest))
     print(f"{planned.digest}: {study.trial(planned.digest).video}")
     return record

@@ -1,28 +1,40 @@
-"""A planned sweep, run: what is finished is skipped, a failure does not stop the rest."""
+"""A planned sweep, run: what is finished is skipped, a failure does not stop the rest.
+
+Where sampling runs on a GPU a trial is scored and written while the next one is sampled
+(``wanexp.behind``): records and what a watcher is told still come one by one, in the trials' order.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import time
+import traceback
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
+from wanexp.behind import Behind
 from wanexp.claim import claimed, pause, try_claim
 from wanexp.compose import Sweep
 from wanexp.options import Options
 from wanexp.plan import PlannedStage
 from wanexp.record import StudyPaths, TrialRecord
-from wanexp.recording import is_completed, sweep_partials
+from wanexp.recording import is_settled, sweep_partials
+from wanexp.stopping import Stopped, StopSign, stop_on_signals
 from wanexp.study import PlannedTrial, distinct, neighbours, study_tree, without_arms
+from wanexp.troubles import change_words
 
 
 class Watcher(Protocol):
-    """Who is told how a sweep goes (a progress bar, a log)."""
+    """Who is told how a sweep goes (a progress bar, a log).
+
+    The end of a trial may come from another thread, after the next one began.
+    """
 
     def begins(self, planned: PlannedTrial, number: int) -> None:
         """A trial starts; ``number`` counts from 1 among those to run."""
@@ -44,22 +56,31 @@ class Watcher(Protocol):
         """A trial failed, and the sweep goes on."""
         ...
 
+    def stopping(self) -> None:
+        """Somebody asked to stop: what runs comes to its next end first."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
     """How a sweep went.
 
     Attributes:
+        completed: Recorded with a video, those that were changed included.
         model_calls: Executed now.
         errors: Digest to the sentence of every trial that failed now.
-        stopped: By Ctrl-C, in the middle of a trial.
+        changed: Digest to the sentence of every trial that is not what was asked for.
+        stopped: Where it was stopped by Ctrl-C; empty where it was not.
+        at_once: By the second Ctrl-C, who does not want to wait for anything.
     """
 
     completed: int = 0
     failed: int = 0
     model_calls: int = 0
-    stopped: bool = False
+    stopped: str = ""
+    at_once: bool = False
     errors: Mapping[str, str] = field(default_factory=dict)
+    changed: Mapping[str, str] = field(default_factory=dict)
 
     def plus(self, other: Tally) -> Tally:
         """Both together."""
@@ -68,17 +89,22 @@ class Tally:
             failed=self.failed + other.failed,
             model_calls=self.model_calls + other.model_calls,
             stopped=self.stopped or other.stopped,
+            at_once=self.at_once or other.at_once,
             errors={**self.errors, **other.errors},
+            changed={**self.changed, **other.changed},
         )
 
 
 def to_run(trials: Sequence[PlannedTrial], study: StudyPaths) -> list[PlannedTrial]:
     """The distinct trials without a completed record, those that share stages side by side.
 
-    Failed ones are tried again.
+    Failed ones are tried again, and those that were changed in a way that is no longer allowed.
     """
-    waiting = [t for t in distinct(trials) if not is_completed(study.trial(t.digest))]
-    return neighbours(waiting)
+    return neighbours([t for t in distinct(trials) if not _settled(t, study)])
+
+
+def _settled(planned: PlannedTrial, study: StudyPaths) -> bool:
+    return is_settled(study.trial(planned.digest), planned.trial.memory.out_of_memory)
 
 
 def open_study(
@@ -131,52 +157,117 @@ def run_trials(
 
     Other processes may run the same sweep at the same time: each trial is run by one of them.
     ``on_record`` is handed every record that was written, failures included. Ctrl-C ends it; the
-    tally says so, and has what was done until then.
+    tally says so, and has what was done until then. All that has begun is recorded when it returns,
+    but for what the second Ctrl-C left behind.
     """
-    from wanexp.run import run_trial
-
-    completed, model_calls, stopped, errors = 0, 0, False, {}
-
-    def evaluated(stage: PlannedStage, done: int) -> None:
-        nonlocal model_calls
-        model_calls += stage.model_calls // len(stage.experts)
-        watcher.evaluated(stage, done)
-
-    with contextlib.closing(_one_by_one(waiting, study, watcher)) as turns:
+    part = _Part(study, watcher, on_record)
+    with stop_on_signals(watcher.stopping) as sign:
         try:
-            for number, planned in enumerate(turns, start=1):
-                watcher.begins(planned, number)
-                try:
-                    record = run_trial(planned, study, options, evaluated)
-                except Exception as error:
-                    errors[planned.digest] = f"{type(error).__name__}: {error}"
-                    watcher.failed(planned, error)
-                    record = recorded_failure(study, planned)
-                else:
-                    completed += 1
-                    watcher.ended(planned, record)
-                if record is not None:
-                    on_record(record)
+            _run_part(part, waiting, options, sign)
         except KeyboardInterrupt:
-            stopped = True
-    return Tally(
-        completed=completed,
-        failed=len(errors),
-        model_calls=model_calls,
-        stopped=stopped,
-        errors=errors,
-    )
+            return part.tally(stopped="at once", at_once=sign.asked)
+    return part.tally(stopped=part.stopped)
+
+
+def _run_part(
+    part: _Part, waiting: Sequence[PlannedTrial], options: Options, sign: StopSign
+) -> None:
+    from wanexp.run import begin_trial, overlaps
+
+    study, overlapped = part.study, bool(waiting) and overlaps(options, waiting[0].trial)
+    turns = _one_by_one(waiting, study, part.watcher, sign)
+    with contextlib.closing(turns), Behind(enabled=overlapped) as behind:
+        for number, (planned, claim) in enumerate(turns, start=1):
+            with contextlib.ExitStack() as held:
+                held.enter_context(claim)
+                part.watcher.begins(planned, number)
+                try:
+                    finish = begin_trial(
+                        planned, study, options, part.evaluated, sign, overlapped=overlapped
+                    ).finish
+                except Stopped as stop:
+                    part.stopped = str(stop)
+                    return
+                except Exception as error:
+                    traceback.clear_frames(error.__traceback__)  # which hold what is on the device
+                    finish = functools.partial(_fail, error)
+                waited = behind.wait()
+                behind.hand(functools.partial(part.end, planned, finish, waited, held.pop_all()))
+            if sign.asked:
+                part.stopped = f"after {planned.arm} · {planned.case} · seed {planned.seed}"
+                return
+
+
+class _Part:
+    """What this process has done of a sweep so far. Trials end in one thread at a time."""
+
+    def __init__(
+        self, study: StudyPaths, watcher: Watcher, on_record: Callable[[TrialRecord], None]
+    ) -> None:
+        self.study, self.watcher, self._on_record = study, watcher, on_record
+        self.stopped = ""
+        self._completed, self._model_calls = 0, 0
+        self._errors: dict[str, str] = {}
+        self._changed: dict[str, str] = {}
+
+    def evaluated(self, stage: PlannedStage, done: int) -> None:
+        self._model_calls += stage.model_calls // len(stage.experts)
+        self.watcher.evaluated(stage, done)
+
+    def end(
+        self,
+        planned: PlannedTrial,
+        finish: Callable[[float], TrialRecord],
+        waited: float,
+        claim: contextlib.ExitStack,
+    ) -> None:
+        """Measures and writes a trial, and tells of it; its claim is given back then."""
+        with claim:
+            try:
+                record = finish(waited)
+            except Exception as error:
+                self._errors[planned.digest] = f"{type(error).__name__}: {error}"
+                self.watcher.failed(planned, error)
+                record = recorded_failure(self.study, planned)
+            else:
+                self._completed += 1
+                if record.state == "changed":
+                    words = change_words(record.changes)
+                    name = f"{planned.arm} · {planned.case} · seed {planned.seed}"
+                    self._changed[planned.digest] = f"{name}: {words}"
+                self.watcher.ended(planned, record)
+            if record is not None:
+                self._on_record(record)
+
+    def tally(self, *, stopped: str, at_once: bool = False) -> Tally:
+        return Tally(
+            completed=self._completed,
+            failed=len(self._errors),
+            model_calls=self._model_calls,
+            stopped=stopped,
+            at_once=at_once,
+            errors=dict(self._errors),
+            changed=dict(self._changed),
+        )
+
+
+def _fail(error: Exception, _waited: float) -> NoReturn:
+    raise error
+
+
+Turn = tuple[PlannedTrial, AbstractContextManager[object]]
 
 
 def _one_by_one(
-    waiting: Sequence[PlannedTrial], study: StudyPaths, watcher: Watcher
-) -> Generator[PlannedTrial, None, None]:
-    """The trials that nobody else runs or has finished meanwhile, claimed while each is in hand.
+    waiting: Sequence[PlannedTrial], study: StudyPaths, watcher: Watcher, sign: StopSign
+) -> Generator[Turn, None, None]:
+    """The trials that nobody else runs or has finished meanwhile, each with its claim.
 
-    What others have in hand comes last: it is theirs, unless they fail or die.
+    Whoever takes a trial holds its claim until the record is written. What others have in hand
+    comes last: it is theirs, unless they fail or die.
     """
     left, last, told = list(waiting), None, False
-    while left:
+    while left and not sign.asked:
         planned = _choose(left, study, last)
         claim = None if planned is None else _claim(planned, study)
         if planned is None or claim is None:
@@ -185,12 +276,14 @@ def _one_by_one(
             told |= planned is None
             time.sleep(pause())
         else:
-            with claim:
-                last = planned
-                if not is_completed(study.trial(planned.digest)):
-                    yield planned
+            last = planned
             left.remove(planned)
-        left = [t for t in left if not is_completed(study.trial(t.digest))]
+            if _settled(planned, study):
+                with claim:
+                    pass
+            else:
+                yield planned, claim
+        left = [t for t in left if not _settled(t, study)]
 
 
 def _choose(

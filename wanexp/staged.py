@@ -9,9 +9,11 @@ Axes: B=1, C channels, F latent frames, h w latent cells; of the source H W 3.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,11 +53,13 @@ def run_stages(
     backend: Backend,
     store: Store | None,
     on_evaluation: OnEvaluation | None = None,
+    around: Callable[[PlannedStage], AbstractContextManager[object]] = contextlib.nullcontext,
 ) -> Iterator[StageEnd]:
     """The end of each of a trial's stages in turn, stored ones without a model call.
 
     The bits are those of ``generate`` alone. ``seconds`` and ``model_calls`` of a stored stage are
-    those of the run that made it.
+    those of the run that made it. ``around`` a stage's computing, and nothing else, its context is
+    open.
 
     Raises:
         RuntimeError: A sampler called the model at other levels than the plan says.
@@ -73,17 +77,23 @@ def run_stages(
             latent=latent,
             on_evaluation=on_evaluation,
         )
+        make = functools.partial(_computed, rest, around(stage))
         if store is None:
-            end = next(rest)
+            end = make()
         else:
             end, _ = store.fetch(
                 digest({"stage": key, "machine": machine}, KEY_LENGTH),
-                make=functools.partial(next, rest),
+                make=make,
                 pack=functools.partial(_pack_end, planned),
                 unpack=functools.partial(_unpack_end, stage, conditioning.latent_shape),
             )
         latent = end.latent
         yield end
+
+
+def _computed(rest: Iterator[StageEnd], around: AbstractContextManager[object]) -> StageEnd:
+    with around:
+        return next(rest)
 
 
 def encode_case(

@@ -1,0 +1,258 @@
+"""Trials that are scored while the next is sampled: the same records, files and counts."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from wanexp import run
+from wanexp.claim import claimed
+from wanexp.compose import Sweep, expand_sweep
+from wanexp.options import options_from
+from wanexp.plan import PlannedStage
+from wanexp.record import StudyPaths, TrialRecord, read_record
+from wanexp.run import overlaps
+from wanexp.runner import Tally, run_trials, to_run
+from wanexp.study import PlannedTrial, plan_trials
+
+FEW = """# @package _global_
+# Question:    does it run?
+# Expectation: yes.
+# Budget:      3 trials.
+defaults:
+  - override /recipe: two_stage
+  - override /protocol: smoke
+  - override /memory: cpu
+metrics: [motion, flicker]
+recipe:
+  width: 64
+  height: 64
+  frames: 5
+  stages:
+    establish: {steps: 2, sampler: euler, scheduler: simple}
+    refine: {steps: 2, sampler: euler, scheduler: simple, cfg: 1.0}
+hydra:
+  sweeper:
+    params:
+      case: coffee
+      seed: "0,1,2"
+"""
+
+
+class Log:
+    """A watcher that keeps what it is told, in order."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, int]] = []
+
+    def begins(self, planned: PlannedTrial, number: int) -> None:
+        self.told.append(("begins", planned.seed))
+
+    def evaluated(self, stage: PlannedStage, done: int) -> None: ...
+    def waits(self, count: int) -> None: ...
+    def stopping(self) -> None: ...
+
+    def ended(self, planned: PlannedTrial, record: TrialRecord) -> None:
+        self.told.append(("ended", planned.seed))
+
+    def failed(self, planned: PlannedTrial, error: Exception) -> None:
+        self.told.append(("failed", planned.seed))
+
+
+class Few:
+    """Three trials on wan-mini, a few steps each."""
+
+    def __init__(
+        self, sweep: Sweep, folder: Path, *, overlap: Literal["auto", True, False], store: bool
+    ) -> None:
+        self.trials = plan_trials(sweep)
+        options = options_from({**sweep.options, "studies": str(folder)})
+        cache = dataclasses.replace(options.cache, enabled=store)
+        self.options = dataclasses.replace(options, overlap=overlap, cache=cache)
+        self.study = StudyPaths(folder / "few")
+        self.log = Log()
+        self.records: list[TrialRecord] = []
+
+    def run(self) -> Tally:
+        waiting = to_run(self.trials, self.study)
+        return run_trials(waiting, self.study, self.options, self.log, self.records.append)
+
+    def media(self) -> dict[str, bytes]:
+        found = [p for p in self.study.trials.rglob("*") if p.is_file()]
+        return {
+            str(p.relative_to(self.study.root)): p.read_bytes()
+            for p in found
+            if p.suffix != ".json"
+        }
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "sweeps").mkdir()
+    (folder / "sweeps" / "few.yaml").write_text(FEW)
+    with contextlib.chdir(folder):
+        return expand_sweep("few")
+
+
+Make = Callable[..., Few]
+
+
+@pytest.fixture
+def few(tmp_path: Path, sweep: Sweep) -> Make:
+    def make(
+        name: str, *, overlap: Literal["auto", True, False] = "auto", store: bool = True
+    ) -> Few:
+        return Few(sweep, tmp_path / name, overlap=overlap, store=store)
+
+    return make
+
+
+def test_the_same_videos_and_numbers_as_one_after_another(few):
+    plain, behind = few("plain", overlap=False), few("behind", overlap=True)
+    assert plain.run() == behind.run()
+    assert plain.media() == behind.media() and len(plain.media()) == 3 * 6
+    for one, other in zip(plain.records, behind.records, strict=True):
+        assert (one.measurements, one.series) == (other.measurements, other.series)
+        assert one.model_calls_executed == other.model_calls_executed == 6
+        assert (one.overlapped, other.overlapped) == (False, True)
+        assert set(other.timings) - set(one.timings) == {"wait"}
+
+
+def test_phases_tell_seconds_and_peaks_and_add_up_to_the_timings(few):
+    plain, behind = few("plain", overlap=False), few("behind", overlap=True)
+    for study in (plain, behind):
+        study.run()
+    for record in (plain.records[0], behind.records[0]):
+        names = ["encode", "handover", "stage/establish", "stage/refine", "decode", "measure"]
+        assert list(record.phases) == names
+        seconds = {name: float(str(phase["seconds"])) for name, phase in record.phases.items()}
+        sampled = sum(s for n, s in seconds.items() if n.startswith("stage/") or n == "handover")
+        assert sampled == pytest.approx(record.timings["sample"], rel=0.1, abs=0.02)
+        assert seconds["measure"] == pytest.approx(record.timings["measure"], rel=0.1, abs=0.02)
+        known = [phase["rss"] for phase in record.phases.values() if phase.get("rss")]
+        assert max(map(int, known)) <= int(record.peak_memory["rss"] or 0)
+    assert "rss" not in behind.records[0].phases["measure"]  # another trial's may be in it
+
+
+def test_the_next_is_sampled_while_the_last_is_scored_and_ends_come_in_order(few, monkeypatch):
+    """And the claim on a trial is held until its record is written."""
+    two, claims, begun = few("two", overlap=True), [], threading.Event()
+    score, begin = run.score, run.begin_trial
+
+    def scored(*given: object) -> object:
+        if begun.wait(20):  # until the next trial has begun
+            claims.append(claimed(two.study.claims))
+        return score(*given)  # type: ignore[arg-type]
+
+    def begins(planned: PlannedTrial, *given: object, **more: object) -> object:
+        if planned.seed == 1:
+            begun.set()
+        return begin(planned, *given, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(run, "score", scored)
+    monkeypatch.setattr(run, "begin_trial", begins)
+    tally = two.run()
+    assert tally.completed == 3
+    first, second, _ = (planned.digest for planned in two.trials)
+    assert claims[0] == {first, second}
+    assert claimed(two.study.claims) == set()
+    assert [what for what in two.log.told if what[0] == "ended"] == [("ended", s) for s in range(3)]
+    assert two.log.told.index(("begins", 1)) < two.log.told.index(("ended", 0))
+    assert [r.digest for r in two.records] == [planned.digest for planned in two.trials]
+
+
+def test_what_fails_behind_is_that_trials_failure_and_the_others_run(few, monkeypatch):
+    study, score = few("failing", overlap=True), run.score
+
+    def fails(*given: object) -> object:
+        if len(study.records) == 1:
+            raise RuntimeError("no luck")
+        return score(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(run, "score", fails)
+    tally = study.run()
+    failed = study.trials[1].digest
+    assert (tally.completed, tally.errors) == (2, {failed: "RuntimeError: no luck"})
+    assert [r.state for r in study.records] == ["completed", "failed", "completed"]
+    record = read_record(study.study.trial(failed).record)
+    assert record.error is not None and record.error["message"] == "no luck"
+    assert record.model_calls_executed == 6 and record.timings["sample"] > 0
+    monkeypatch.undo()
+    again = study.run()
+    assert (again.completed, again.model_calls) == (1, 0)
+
+
+def test_the_first_ctrl_c_finishes_the_stage_and_drains_what_is_behind(few, monkeypatch):
+    study = few("stopped", overlap=True)
+    log = study.log
+
+    def evaluated(stage: PlannedStage, done: int) -> None:
+        if log.told[-1] != ("begins", 0) and (stage.name, done) == ("establish", 1):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(log, "evaluated", evaluated)
+    tally = study.run()
+    assert (
+        tally.stopped == "after establish of default · coffee · seed 1, which the stage store has"
+    )
+    assert (tally.completed, tally.model_calls, tally.at_once) == (1, 6 + 4, False)
+    assert [r.state for r in study.records] == ["completed"]
+    assert claimed(study.study.claims) == set()
+    monkeypatch.undo()
+    rest = study.run()
+    assert (rest.completed, rest.model_calls, rest.stopped) == (2, 3 * 6 - 10, "")
+
+
+def test_without_the_store_the_first_ctrl_c_loses_the_trial_and_says_so(few, monkeypatch):
+    study = few("storeless", store=False)
+
+    def evaluated(stage: PlannedStage, done: int) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(study.log, "evaluated", evaluated)
+    tally = study.run()
+    assert "which is lost (cache.enabled=false)" in tally.stopped
+    assert (tally.completed, tally.model_calls) == (0, 2)
+
+
+def test_in_the_last_stage_the_trial_is_finished_first(few, monkeypatch):
+    study = few("last")
+
+    def evaluated(stage: PlannedStage, done: int) -> None:
+        if (stage.name, done) == ("refine", 2):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(study.log, "evaluated", evaluated)
+    tally = study.run()
+    assert (tally.completed, tally.stopped) == (1, "after default · coffee · seed 0")
+
+
+def test_the_second_ctrl_c_stops_at_once(few, monkeypatch):
+    study = few("twice")
+
+    def evaluated(stage: PlannedStage, done: int) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(study.log, "evaluated", evaluated)
+    tally = study.run()
+    assert (tally.completed, tally.model_calls) == (0, 4)
+    assert (tally.stopped, tally.at_once) == ("at once", True)
+    assert not list(study.study.trials.glob("*/record.json"))
+
+
+@pytest.mark.parametrize(("device", "auto"), [("cpu", False), ("cuda", True), ("cuda:1", True)])
+def test_overlap_is_for_gpus_unless_it_is_asked_for(few, device, auto):
+    study = few("auto")
+    planned = study.trials[0].trial
+    trial = dataclasses.replace(planned, memory=dataclasses.replace(planned.memory, device=device))
+    assert overlaps(study.options, trial) is auto
+    for asked in (True, False):
+        assert overlaps(dataclasses.replace(study.options, overlap=asked), trial) is asked
