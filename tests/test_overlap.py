@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import signal
 import threading
@@ -12,97 +11,21 @@ from typing import Literal
 
 import pytest
 
+from tests.few import Few, few_sweep
 from wanexp import run
 from wanexp.claim import claimed
-from wanexp.compose import Sweep, expand_sweep
-from wanexp.options import options_from
+from wanexp.compose import Sweep
 from wanexp.plan import PlannedStage
-from wanexp.record import StudyPaths, TrialRecord, read_record
+from wanexp.record import read_record
 from wanexp.run import overlaps
-from wanexp.runner import Tally, run_trials, to_run
-from wanexp.study import PlannedTrial, plan_trials
+from wanexp.study import PlannedTrial
 
-FEW = """# @package _global_
-# Question:    does it run?
-# Expectation: yes.
-# Budget:      3 trials.
-defaults:
-  - override /recipe: two_stage
-  - override /protocol: smoke
-  - override /memory: cpu
-metrics: [motion, flicker]
-recipe:
-  width: 64
-  height: 64
-  frames: 5
-  stages:
-    establish: {steps: 2, sampler: euler, scheduler: simple}
-    refine: {steps: 2, sampler: euler, scheduler: simple, cfg: 1.0}
-hydra:
-  sweeper:
-    params:
-      case: coffee
-      seed: "0,1,2"
-"""
-
-
-class Log:
-    """A watcher that keeps what it is told, in order."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[str, int]] = []
-
-    def begins(self, planned: PlannedTrial, number: int) -> None:
-        self.told.append(("begins", planned.seed))
-
-    def evaluated(self, stage: PlannedStage, done: int) -> None: ...
-    def waits(self, count: int) -> None: ...
-    def stopping(self) -> None: ...
-
-    def ended(self, planned: PlannedTrial, record: TrialRecord) -> None:
-        self.told.append(("ended", planned.seed))
-
-    def failed(self, planned: PlannedTrial, error: Exception) -> None:
-        self.told.append(("failed", planned.seed))
-
-
-class Few:
-    """Three trials on wan-mini, a few steps each."""
-
-    def __init__(
-        self, sweep: Sweep, folder: Path, *, overlap: Literal["auto", True, False], store: bool
-    ) -> None:
-        self.trials = plan_trials(sweep)
-        options = options_from({**sweep.options, "studies": str(folder)})
-        cache = dataclasses.replace(options.cache, enabled=store)
-        self.options = dataclasses.replace(options, overlap=overlap, cache=cache)
-        self.study = StudyPaths(folder / "few")
-        self.log = Log()
-        self.records: list[TrialRecord] = []
-
-    def run(self) -> Tally:
-        waiting = to_run(self.trials, self.study)
-        return run_trials(waiting, self.study, self.options, self.log, self.records.append)
-
-    def media(self) -> dict[str, bytes]:
-        found = [p for p in self.study.trials.rglob("*") if p.is_file()]
-        return {
-            str(p.relative_to(self.study.root)): p.read_bytes()
-            for p in found
-            if p.suffix != ".json"
-        }
+Make = Callable[..., Few]
 
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    folder = tmp_path_factory.mktemp("user")
-    (folder / "sweeps").mkdir()
-    (folder / "sweeps" / "few.yaml").write_text(FEW)
-    with contextlib.chdir(folder):
-        return expand_sweep("few")
-
-
-Make = Callable[..., Few]
+    return few_sweep(tmp_path_factory.mktemp("user"))
 
 
 @pytest.fixture
