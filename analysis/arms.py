@@ -10,7 +10,8 @@ from analysis.load import StudyTable
 def arm_table(table: StudyTable) -> pd.DataFrame:
     """One row an arm, in the study's order.
 
-    Columns: ``done`` and ``asked`` trials, ``failed``, the median of every metric (NaN where it is
+    Columns: ``done`` and ``asked`` trials, ``failed``, ``changed`` (not what was asked for, since
+    memory ran out), the median of every metric (NaN where it is
     defined for no video of the arm), and the medians of ``model_calls`` and ``seconds``.
     """
     columns = (*table.metrics, "model_calls", "seconds")
@@ -24,6 +25,7 @@ def arm_table(table: StudyTable) -> pd.DataFrame:
                 "done": len(done),
                 "asked": len(trials),
                 "failed": list(trials["state"]).count("failed"),
+                "changed": list(trials["state"]).count("changed"),
                 **medians.to_dict(),
             }
         )

@@ -31,7 +31,9 @@ class StudyTable:
             is undefined for that video. ``model_calls`` and ``seconds`` (of sampling) are what its
             video takes alone; ``new_model_calls`` is what it adds to the trials before it, and
             ``model_calls_executed`` what it took here, where others may have left it its first
-            stages. ``confirms`` marks trials that were asked for to confirm a winner.
+            stages. A ``state`` of ``changed`` is a video that is not the one asked for, since
+            memory ran out: only what is ``completed`` is compared. ``confirms`` marks trials that
+            were asked for to confirm a winner.
         metrics: The metric columns, in the order they were measured.
         directions: Metric to ``lower``, ``higher`` or ``one``.
         damaged: Record files that could not be read, with the reason.

@@ -67,19 +67,19 @@ NO_TORCH = (
 TORCH_WHEN_ASKED = ("wanexp/metrics/perceptual.py",)
 # Data flows one way: a room may import only from rooms before it.
 ROOMS = (
-    ("names", "seeds", "world"),
-    ("sampler_facts",),
+    ("names", "seeds", "world", "nvml"),
+    ("sampler_facts", "troubles"),
     ("schedules",),
     ("strict", "models"),
     ("images", "step_cache", "weights"),
     ("config",),
     ("plan_rules", "footprint"),
     ("plan",),
-    ("samplers", "video", "metrics", "owner", "nvml", "stopping", "behind", "tracking"),
+    ("samplers", "video", "metrics", "owner", "stopping", "behind", "tracking"),
     ("denoise", "noise", "claim"),
     ("backends", "record", "options", "cache"),
     ("generate", "recording", "environment", "monitor", "compose"),
-    ("study", "track", "troubles"),
+    ("study", "track"),
     ("estimate", "outcome", "ladder", "pace"),
     ("staged",),
     ("making",),

@@ -73,6 +73,12 @@ def test_every_schema_ever_written_loads(fixture):
     assert record.peak_memory["cuda"] is None
 
 
+def test_before_overlap_and_the_ladder_there_was_neither():
+    for name in ("v1", "v2"):
+        old = read_record(FIXTURES / f"{name}.json")
+        assert (old.overlapped, old.changes, old.throttled, old.phases) == (False, [], {}, {})
+
+
 def test_before_the_stage_store_every_stage_was_computed_in_its_own_trial():
     old = read_record(FIXTURES / "v1.json")
     assert old.model_calls_executed == old.model_calls == 12

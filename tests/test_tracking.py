@@ -104,7 +104,7 @@ def test_numbers_of_the_video_its_frames_its_stages_and_its_costs_are_points(rec
     assert latest["flicker"] == 0.8125
     assert latest["stage/establish/flicker"] == 1.25
     assert latest["stage/refine/model_calls"] == 4
-    assert latest["seconds"] == 9.25
+    assert latest["seconds"] == sum(record.timings.values())  # not the wall, where trials overlap
     assert latest["seconds/sample"] == 6.75
     assert latest["model_calls"] == 12
     assert latest["peak_mb/rss"] == 1500
@@ -119,6 +119,36 @@ def test_numbers_of_the_video_its_frames_its_stages_and_its_costs_are_points(rec
     memory = [p for p in points if p.key == "system/process_memory_megabytes"]
     assert [(p.step, p.time - began) for p in memory] == [(0, 0), (1, 1000), (2, 2000)]
     assert [p.value for p in memory] == [900, 1400, 1500]
+
+
+def test_phases_and_slowing_are_points_and_troubles_are_tags(record):
+    """A changed trial says what it is, in its name, its tags and its parameters."""
+    change = {"step": "fewer_frames", "phase": "decode", "error": "out of memory"}
+    changed = dataclasses.replace(
+        record,
+        state="changed",
+        changes=[{**change, "was": {"frames": 17}, "now": {"frames": 13}}],
+        phases={
+            "encode": {"seconds": 1.0, "rss": 2_000_000, "cuda": None},
+            "handover": {"seconds": 0.25, "rss": 2_000_000, "cuda": None},
+            "stage/refine": {"seconds": 4.0, "rss": 2_000_000, "cuda": 7_000_000},
+        },
+        throttled={"thermal": 0.25, "power_cap": 1.0},
+        system={**record.system, "gpu_power": [None, 650.5, 700.0]},
+        timings={**record.timings, "wait": 100.0},
+    )
+    latest = {p.key: p.value for p in rows.run_points(changed)}
+    assert (latest["peak_mb/encode"], latest["stage/refine/peak_mb"]) == (2, 7)
+    assert (latest["seconds/handover"], latest["throttled/thermal"]) == (0.25, 0.25)
+    assert latest["system/gpu_power_usage_watts"] == 700
+    assert (latest["seconds"], latest["seconds/wait"]) == (sum(record.timings.values()), 100)
+    tags = rows.run_tags(changed)
+    assert tags["wanexp.changed"] == "frames 13 (asked: 17), out of memory in decode"
+    assert tags["wanexp.throttled"] == "the GPU was slowed down (thermal in 25% of the samples)"
+    assert tags["wanexp.changed"] in tags["mlflow.note.content"]
+    assert (tags["wanexp.state"], rows.run_params(changed)["frames"]) == ("changed", "13")
+    assert rows.run_name(changed) == f"{rows.run_name(record)} (changed)"
+    assert "wanexp.changed" not in rows.run_tags(record)
 
 
 def test_tags_find_a_run_and_say_why_something_is_undefined(record):

@@ -216,7 +216,7 @@ def show_arms(console: Console, arms: pd.DataFrame, metrics: Sequence[str]) -> N
     cells = [
         [
             str(row["arm"]),
-            _videos(row["done"], row["asked"]),
+            _videos(row["done"], row["asked"], row["changed"]),
             *(_number(row[name]) for name in metrics),
             _number(row["model_calls"], whole=True),
             _number(row["seconds"]),
@@ -347,8 +347,9 @@ def _folded(name: str) -> str:
     return ",\n".join(lines)
 
 
-def _videos(done: int, asked: int) -> str:
-    return str(done) if done == asked else f"{done} of {asked}"
+def _videos(done: int, asked: int, changed: int) -> str:
+    left_out = f", {changed} changed" if changed else ""
+    return str(done) if done == asked else f"{done} of {asked}{left_out}"
 
 
 def _how_read(metric: str) -> str:

@@ -51,7 +51,7 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-LAYOUT = 1
+LAYOUT = 2
 """Of what a run holds; raise it and ``wanexp sync`` makes every run anew."""
 
 STAMP = "wanexp.mirrored"
@@ -378,7 +378,7 @@ def _make_run(client: MlflowClient, experiment: str, paths: TrialPaths, stamp: s
         client.log_image(run_id, sheet, key="contact_sheet", step=0, timestamp=began)
     client.set_terminated(
         run_id,
-        status="FINISHED" if record.state == "completed" else "FAILED",
+        status="FAILED" if record.state == "failed" else "FINISHED",
         end_time=rows.milliseconds(record.finished or record.started),
     )
     client.set_tag(run_id, STAMP, stamp)

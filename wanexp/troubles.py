@@ -6,9 +6,12 @@ Of records alone, so that every table, page and mirror says the same.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from wanexp.nvml import TROUBLE
-from wanexp.record import TrialRecord
+
+if TYPE_CHECKING:
+    from wanexp.record import TrialRecord
 
 
 def troubles(record: TrialRecord) -> list[str]:

@@ -13,6 +13,10 @@ from pathlib import Path
 from analysis.load import StudyTable
 from wanexp.metrics import METRICS
 from wanexp.record import StudyPaths, Tree, TrialPaths, TrialRecord, read_study
+from wanexp.troubles import troubles
+
+NOTHING: Mapping[str, object] = {"values": {}, "reasons": {}, "series": {}, "stages": []}
+"""What the page compares of a trial that it must not compare."""
 
 DIGITS = 5
 """Significant digits of every number on the page."""
@@ -65,10 +69,11 @@ def study_content(study: StudyPaths, table: StudyTable) -> Content:
     trials = [_trial(row, by_digest.get(str(row["digest"])), study, media) for row in asked]
     names = list(dict.fromkeys(str(row["arm"]) for row in asked))
     first = {str(row["arm"]): by_digest.get(str(row["digest"])) for row in reversed(asked)}
+    as_asked = {digest: own for digest, own in by_digest.items() if own.state != "changed"}
     known = {
-        str(row["arm"]): by_digest[str(row["digest"])]
+        str(row["arm"]): as_asked[str(row["digest"])]
         for row in reversed(asked)
-        if str(row["digest"]) in by_digest
+        if str(row["digest"]) in as_asked
     }
     tree = {
         "trials": trials,
@@ -120,9 +125,11 @@ def _trial(
     }
     if done and video is None:
         row["gone"] = f"{paths.video.name} is no longer in {paths.root.name}"
+    row["troubles"] = troubles(record)
     if record.error:
         row["error"] = dict(record.error)
-    return row
+    # Of a video that is not the one that was asked for nothing stands among the others'.
+    return {**row, **NOTHING} if record.state == "changed" else row
 
 
 def _stage(

@@ -137,6 +137,7 @@ def _progress(table: StudyTable) -> dict[str, int]:
         "trials": len(table.trials),
         "completed": states["completed"],
         "failed": states["failed"],
+        "changed": states["changed"],
         "missing": states[MISSING],
     }
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
+from wanexp.troubles import change_words, throttle_words
+
 if TYPE_CHECKING:
     from wanexp.record import TrialRecord
 
@@ -30,8 +32,14 @@ SYSTEM_KEYS = {
     "rss": ("process_memory_megabytes", 1e-6),
     "gpu_memory": ("gpu_memory_megabytes", 1e-6),
     "gpu_percent": ("gpu_utilization_percentage", 1.0),
+    "gpu_power": ("gpu_power_usage_watts", 1.0),
+    "gpu_temperature": ("gpu_temperature_celsius", 1.0),
+    "gpu_clock": ("gpu_clock_megahertz", 1.0),
 }
 """A record's series to MLflow's name and unit."""
+
+NOTES = ("error", "changed", "throttled", "undefined", "warnings")
+"""Tags that a run's page shows as its description."""
 
 PARAMS_A_CALL, POINTS_A_CALL = 100, 900
 """What MLflow takes in one batch: a hundred parameters, a thousand of everything."""
@@ -51,8 +59,9 @@ class Point(NamedTuple):
 
 
 def run_name(record: TrialRecord) -> str:
-    """What a run is called in lists: arm, case and seed."""
-    return f"{record.arm} · {_case(record)} · {_seed(record)}"
+    """What a run is called in lists: arm, case and seed; and that it is not what was asked for."""
+    changed = " (changed)" if record.state == "changed" else ""
+    return f"{record.arm} · {_case(record)} · {_seed(record)}{changed}"
 
 
 def run_tags(record: TrialRecord) -> dict[str, str]:
@@ -71,9 +80,11 @@ def run_tags(record: TrialRecord) -> dict[str, str]:
     undefined = {n: m["reason"] for n, m in record.measurements.items() if m["value"] is None}
     tags["wanexp.undefined"] = "\n".join(f"{name}: {why}" for name, why in undefined.items())
     tags["wanexp.warnings"] = "\n".join(map(str, _list(record.plan.get("warnings"))))
+    tags["wanexp.changed"] = change_words(record.changes) if record.changes else ""
+    tags["wanexp.throttled"] = throttle_words(record.throttled)
     if record.error:
         tags["wanexp.error"] = f"{record.error['type']}: {record.error['message']}"
-    notes = [tags.get(f"wanexp.{key}", "") for key in ("error", "undefined", "warnings")]
+    notes = [tags.get(f"wanexp.{key}", "") for key in NOTES]
     tags["mlflow.note.content"] = "\n\n".join(note for note in notes if note)
     git = _mapping(record.environment.get("git"))
     if git.get("revision"):
@@ -107,6 +118,10 @@ def run_params(record: TrialRecord) -> dict[str, str]:
         values[f"{name}.loras"] = ", ".join(f"{k}:{_text(v)}" for k, v in loras.items())
     memory = _mapping(record.trial.get("memory"))
     values |= {f"memory.{key}": value for key, value in memory.items()}
+    for change in record.changes:  # what it is, not what was asked for
+        now = _mapping(change.get("now"))
+        values |= {key: now[key] for key in ("frames", "width", "height") if key in now}
+        values |= {f"memory.{key}": now[key] for key in ("vae_tiling",) if key in now}
     known = {key: _text(value) for key, value in values.items() if value not in (None, "")}
     return {safe_key(key): text[:LONGEST_PARAM] for key, text in known.items()}
 
@@ -129,8 +144,10 @@ def run_points(record: TrialRecord) -> list[Point]:
         singles |= {f"stage/{stage}/{key}": facts.get(key) for key in ("seconds", "model_calls")}
     singles |= {f"seconds/{name}": value for name, value in record.timings.items()}
     singles |= {f"peak_mb/{name}": _mb(value) for name, value in record.peak_memory.items()}
-    if record.finished:
-        singles["seconds"] = (milliseconds(record.finished) - began) / 1000
+    if record.timings:  # what it took, without the wait for others: overlapping trials add up
+        singles["seconds"] = sum(s for name, s in record.timings.items() if name != "wait")
+    singles |= _phase_singles(record.phases)
+    singles |= {f"throttled/{name}": share for name, share in record.throttled.items()}
     singles["model_calls"] = record.model_calls
     singles["model_calls_executed"] = record.model_calls_executed
     points = [
@@ -142,6 +159,17 @@ def run_points(record: TrialRecord) -> list[Point]:
         key = safe_key(f"frame/{name}")
         points += [Point(key, v, i, began) for i, v in enumerate(series) if v is not None]
     return points + _system_points(record.system)
+
+
+def _phase_singles(phases: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
+    """Peaks of phases, on the GPU where there is one; seconds of what no timing and stage tells."""
+    found: dict[str, object] = {}
+    for phase, facts in phases.items():
+        place = f"{phase}/peak_mb" if "/" in phase else f"peak_mb/{phase}"
+        found[place] = _mb(facts.get("cuda") or facts.get("rss"))
+    if "handover" in phases:
+        found["seconds/handover"] = phases["handover"].get("seconds")
+    return found
 
 
 def run_source(record: TrialRecord) -> dict[str, str] | None:
@@ -208,7 +236,7 @@ def _text(value: object) -> str:
     """Six digits of a float, so that an axis reads 0.866667; whole numbers whole."""
     if isinstance(value, float):
         return f"{value:.6g}"
-    return str(value)
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _mb(size: object) -> float | None:

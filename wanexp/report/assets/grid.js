@@ -104,6 +104,7 @@ function makeTile(trial) {
 function absentWords(trial) {
   if (trial.state === 'missing') return trial.gone ? [el('b', {}, 'No video: '), trial.gone] : [el('b', {}, 'Not run yet')];
   if (trial.state === 'failed') return [el('b', {}, 'Failed: '), trial.error ? trial.error.message : 'no reason was recorded'];
+  if (trial.state === 'changed') return [el('b', {}, 'Not as asked: '), trial.troubles.join('; ')];
   return [el('b', {}, 'No video: '), trial.gone || absence(trial.video)];
 }
 

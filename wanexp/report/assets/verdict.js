@@ -50,12 +50,13 @@ function showRuling({ arm, verdict, sentence }) {
 }
 
 /** How far the study is; nothing where all of it has run well. */
-function progressLine({ trials, completed, failed, missing }) {
+function progressLine({ trials, completed, failed, changed, missing }) {
   if (completed === trials) return el('p', { class: 'progress' }, `${plural(trials, 'video')}, all finished.`);
   const words = [`${completed} of ${plural(trials, 'trial')} finished`];
   if (failed) words.push(`${failed} failed`);
+  if (changed) words.push(`${changed} changed for want of memory and left out`);
   if (missing) words.push(`${missing} still to run: what stands here may change`);
-  return el('p', { class: 'progress partial' }, `${words.join(', ')}.`, failed ? el('a', { href: '#section=troubles' }, ' What failed') : '');
+  return el('p', { class: 'progress partial' }, `${words.join(', ')}.`, failed || changed ? el('a', { href: '#section=troubles' }, changed ? ' What went wrong' : ' What failed') : '');
 }
 
 function protocolWords() {
