@@ -127,7 +127,7 @@ def test_fields_that_hold_no_plain_value_are_named():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"state": "done"}, "expected completed or failed, got 'done'"),
+        ({"state": "done"}, "expected one of running, completed, changed, failed, got 'done'"),
         ({"state": "failed"}, "a failed record needs one"),
         ({"error": {"type": "E"}}, "a completed record has no one|a completed record has none"),
         ({"measurements": {"m": {"value": None, "reason": None}}}, "measurements.m: expected"),

@@ -16,7 +16,9 @@ from collections.abc import Callable, Mapping
 from wanexp.config import LADDER, Trial, trial_digest
 from wanexp.plan import make_plan
 from wanexp.strict import ConfigError
-from wanexp.study import PlannedTrial
+
+if TYPE_CHECKING:
+    from wanexp.study import PlannedTrial
 
 FEWER, SMALLER = 12 / 16, 512 / 768
 """What is left of the frames, and of either side, after the guide's steps."""
