@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from wanexp.config import LADDER, Trial, trial_digest
 from wanexp.plan import make_plan
