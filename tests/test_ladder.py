@@ -202,7 +202,7 @@ def test_what_ran_is_the_plan_and_the_size_of_a_smaller_video(few, monkeypatch):
     assert record.trial["recipe"]["width"] == 64  # type: ignore[index]
     from wanexp.video import read_video
 
-    frames, _ = read_video(few.study.trial(record.digest).video)
+    frames = read_video(few.study.trial(record.digest).video).frames
     assert frames.shape == (9, 32, 32, 3)
 
 
