@@ -215,6 +215,8 @@ def test_short_videos_have_the_numbers_that_their_length_allows(video, count):
                 f"frames, got {count}"
             )
     assert found["detail"].value == pytest.approx(1.0, abs=0.02)
+    for name in ("overshoot", "noise", "saturation", "ssim_source"):
+        assert found[name].value is not None
 
 
 def test_a_frozen_video_is_measured_to_be_free_of_faults_and_of_motion(video):

@@ -1,5 +1,8 @@
 """LPIPS: the plumbing, with a random trunk that never gets to be called LPIPS."""
 
+import sys
+from pathlib import Path
+
 import lpips
 import numpy as np
 import pytest
@@ -134,8 +137,18 @@ def test_other_weights_are_refused_by_their_digest(trunk, tmp_path):
         assert "does not hold the weights that LPIPS was trained with" in why(one)
 
 
-def test_weights_are_looked_for_where_torch_hub_keeps_them():
-    assert perceptual.weights_file(None).parts[-3:] == ("hub", "checkpoints", WEIGHTS)
+@pytest.mark.parametrize(
+    "given", [{}, {"TORCH_HOME": "~/elsewhere"}, {"XDG_CACHE_HOME": "/somewhere"}]
+)
+def test_weights_are_looked_for_where_torch_hub_keeps_them_loaded_or_not(given, monkeypatch):
+    for name in ("TORCH_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    loaded = perceptual.weights_file(None)
+    assert loaded == Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS
+    monkeypatch.delitem(sys.modules, "torch")
+    assert perceptual.weights_file(None) == loaded
 
 
 def test_frames_under_32_px_are_too_small_for_it(trusted):

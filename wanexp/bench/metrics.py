@@ -84,6 +84,7 @@ def _lpips(size: Size, frames: Frames, repeats: int) -> Iterator[Row]:
     No row where lpips does not load.
     """
     try:
+        import lpips  # noqa: F401  (first: torchvision alone takes seconds to load)
         from torchvision.models import alexnet
 
         distance = distance_with(alexnet(weights=None).state_dict())

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,11 +97,17 @@ def lpips_temporal(observation: Observation) -> Reading:
 
 def weights_file(given: Path | None) -> Path:
     """The trunk's file: what was given, else where torch hub keeps it."""
-    if given is not None:
-        return given
-    import torch
+    return given or _hub() / "checkpoints" / WEIGHTS
 
-    return Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS
+
+def _hub() -> Path:
+    """Torch hub's folder, without loading torch to find that a file is missing there."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        return Path(torch.hub.get_dir())
+    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    home = os.environ.get("TORCH_HOME", str(Path(cache) / "torch"))
+    return Path(home).expanduser() / "hub"
 
 
 def why_not(path: Path) -> str | None:
