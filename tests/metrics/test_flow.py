@@ -86,6 +86,18 @@ def test_a_blurred_picture_is_still_found_in_a_sharp_one():
     assert flow.match_unlike(first, blurred, None).valid.mean() > 0.8
 
 
+def test_a_refined_match_keeps_the_rough_one_where_the_fine_one_is_lost():
+    first, _ = pair_of("astronaut")
+    half = first.copy()
+    half[:, 64:] = cv2.GaussianBlur(first, (0, 0), 4.0)[:, 64:]
+    rough = flow.match_unlike(first, half, None)
+    found = flow.refined(first, half, rough)
+    assert (found.valid >= rough.valid).all()
+    lost = ~flow.match(first, half, rough).valid
+    assert lost.any()
+    assert np.array_equal(found.forward[lost], rough.forward[lost])
+
+
 def test_pixels_that_leave_or_come_back_elsewhere_are_not_consistent():
     forward = np.zeros((32, 32, 2), np.float32)
     forward[..., 0] = 3.0

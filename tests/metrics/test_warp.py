@@ -74,6 +74,31 @@ def test_brightness_and_blur_are_not_warping():
     assert warp(frames) < clean + 0.02
 
 
+@pytest.mark.parametrize("scene", ["coffee", "chelsea", "motorcycle"])
+def test_grain_is_hardly_warping(scene):
+    """Scenes other than those that the correction was measured on; 20 grey levels of grain."""
+    swum = warp(clip(scene, count=9, swim=swimming(4, 9)))
+    grainy = warp(clip(scene, count=9, noise=20 / 255))
+    assert grainy < warp(clip(scene, count=9)) + 0.1 * swum
+
+
+def test_swimming_is_seen_through_grain():
+    swim = swimming(4, 9)
+    clean, grainy = (warp(clip("coffee", count=9, swim=swim, noise=n)) for n in (0, 10 / 255))
+    assert grainy == pytest.approx(clean, rel=0.15)
+
+
+def test_one_flow_that_breaks_counts_once():
+    """The step from a sharp first frame to soft ones, which every video of a soft model takes."""
+    frames = clip("coffee", count=12)
+    soft = np.stack([frames[0], *(cv2.GaussianBlur(f, (0, 0), 2.0) for f in frames[1:])])
+    one = measure(soft, soft[0], FPS, ["warp"])["warp"]
+    assert one.per_frame is not None
+    jump, *rest = [entry for entry in one.per_frame if entry is not None]
+    assert number(one) == pytest.approx((jump + sum(rest)) / (1 + len(rest)))
+    assert number(one) < np.sqrt((jump**2 + np.square(rest).sum()) / (1 + len(rest)))
+
+
 def with_thing(rough, count=9, size=128):
     """A still with a textured square that crosses it, its own texture swimming by ``rough`` px."""
     frames = clip("coffee", count=count, size=size, hold=0.0)

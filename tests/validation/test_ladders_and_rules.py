@@ -149,6 +149,15 @@ def test_a_foreign_fault_or_a_nuisance_that_moves_a_metric_is_caught(metric):
     assert (metric, "pan") in broken(changed(perfect(), metric, "pan", wrong))
 
 
+def test_one_bad_scene_is_named_though_the_median_holds():
+    readings = perfect(scenes=("one", "two", "three"))
+    found = checks(Table(changed(readings, "warp", "noise", 1.0, scene="two")), METRICS)
+    (check,) = (c for c in found if c.metric == "warp" and c.about.startswith("noise"))
+    assert check.holds
+    assert check.over == 1
+    assert check.worst == ("two at 64 px", pytest.approx(1.0 / (2.0 * WARP_READS)))
+
+
 def test_a_ladder_that_does_not_rise_in_one_scene_is_caught():
     flat = changed(perfect(), "face_detail", "face blur", 1.1, level=1.2, scene="two")
     assert ("face_detail", "face") in broken(flat)
