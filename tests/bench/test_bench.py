@@ -122,7 +122,8 @@ def test_json_holds_no_nan():
 
 def test_no_name_lists_the_benchmarks_and_a_wrong_one_gets_the_nearest(capsys):
     assert main(["bench"]) == 0
-    assert all(name in capsys.readouterr().out for name in BENCHMARKS)
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in BENCHMARKS)
     assert main(["bench", "metrcs"]) == 2
     assert "did you mean 'metrics'?" in capsys.readouterr().err
     assert main(["bench", "metrics", "--repeats", "0"]) == 2
