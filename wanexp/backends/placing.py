@@ -27,7 +27,11 @@ ALIGN = 256
 
 
 class Places:
-    """A model's parts by name, of which those that are needed are on the device."""
+    """A model's parts, of which those that are needed are on the device.
+
+    Attributes:
+        parts: Those that are loaded, by name.
+    """
 
     def __init__(
         self, load: Callable[[str], nn.Module], device: torch.device, memory: Memory
@@ -35,27 +39,23 @@ class Places:
         self._load = load
         self._device = device
         self._memory = memory
-        self._parts: dict[str, nn.Module] = {}
+        self.parts: dict[str, nn.Module] = {}
         self._host: dict[str, HostCopy] = {}
         self._at_work: str | None = None
 
     def ready(self, part: str) -> nn.Module:
         """A part on the device; what has to make room for it leaves first."""
         if part != self._at_work:
-            if part not in self._parts:
-                self._parts[part] = self._load(part)
+            if part not in self.parts:
+                self.parts[part] = self._load(part)
             self._make_room()
             self._enter(part)
             self._at_work = part
-        return self._parts[part]
-
-    def has(self, part: str) -> bool:
-        """Whether a part is loaded."""
-        return part in self._parts
+        return self.parts[part]
 
     def clear(self) -> None:
         """Let go of everything."""
-        self._parts.clear()
+        self.parts.clear()
         for copy in self._host.values():
             copy.unlock()
         self._host.clear()
@@ -71,7 +71,7 @@ class Places:
         return part in EXPERTS and self._memory.offload == "group" and self._device.type != "cpu"
 
     def _enter(self, part: str) -> None:
-        module = self._parts[part]
+        module = self.parts[part]
         if part in self._host:
             if not self._travels_in_groups(part):
                 self._host[part].to_device(self._device)
@@ -93,7 +93,7 @@ class Places:
         if part in self._host:
             self._host[part].back()
         else:  # another kind of accelerator: back by the plain way
-            self._parts[part].to("cpu")
+            self.parts[part].to("cpu")
 
 
 class HostCopy:
