@@ -52,6 +52,7 @@ NO_TORCH = (
     "wanexp/plan_rules.py",
     "wanexp/presets/",
     "wanexp/rating/",
+    "wanexp/recent.py",
     "wanexp/record.py",
     "wanexp/recording.py",
     "wanexp/sampler_facts.py",
@@ -67,7 +68,7 @@ NO_TORCH = (
 TORCH_WHEN_ASKED = ("wanexp/metrics/perceptual.py",)
 # Data flows one way: a room may import only from rooms before it.
 ROOMS = (
-    ("names", "seeds", "world", "nvml"),
+    ("names", "recent", "seeds", "world", "nvml"),
     ("sampler_facts", "troubles"),
     ("schedules",),
     ("strict", "models"),

@@ -14,9 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from wanexp import making, run
 from wanexp.backends.diffusers import DiffusersBackend
 from wanexp.cache import held, read_entry
 from wanexp.cli import main
+from wanexp.recent import Recent
 from wanexp.record import StudyPaths, read_record, read_study
 from wanexp.video import read_video
 
@@ -146,9 +148,22 @@ def test_a_limit_leaves_the_rest_for_later(folder):
     assert (result["completed"], result["skipped"], result["trials"]) == (1, 3, 4)
 
 
-def test_trials_whose_stages_are_all_stored_are_measured_without_a_model_call(folder):
+@pytest.fixture
+def forgetful(monkeypatch):
+    """Nothing in memory of what trials before made."""
+
+    def forget():
+        monkeypatch.setattr(making, "recent_videos", Recent(making.KEPT))
+        monkeypatch.setattr(run, "recent_scores", Recent(making.KEPT))
+
+    forget()
+    return forget
+
+
+def test_trials_whose_stages_are_all_stored_are_measured_without_a_model_call(folder, forgetful):
     store = f"cache.folder={folder / 'common'}"
     _, once, _ = sweep(folder, "seed=0", "studies=here", store, *SMALL)
+    forgetful()
     status, result, talk = sweep(folder, "seed=0", "studies=there", store, *SMALL)
     assert status == 0, talk
     assert (once["model_calls_executed"], once["completed"]) == (SHARED, 2)
@@ -162,7 +177,31 @@ def test_trials_whose_stages_are_all_stored_are_measured_without_a_model_call(fo
             assert facts == {**before.stages[name], "stored": True}
 
 
-def test_a_trial_that_fails_after_sampling_costs_no_model_call_again(folder, monkeypatch):
+def test_a_stage_in_common_is_decoded_and_measured_once(folder, forgetful, monkeypatch):
+    made = []
+
+    def decode(backend, latent, plain=DiffusersBackend.decode):
+        made.append("video")
+        return plain(backend, latent)
+
+    def score(*told, plain=run.score):
+        made.append("score")
+        return plain(*told)
+
+    monkeypatch.setattr(DiffusersBackend, "decode", decode)
+    monkeypatch.setattr(run, "score", score)
+    _, result, _ = sweep(folder, "seed=3", "studies=common", *SMALL)
+    assert result["completed"] == 2
+    assert (made.count("video"), made.count("score")) == (3, 3)  # of establish one, of refine two
+    records = read_study(StudyPaths(folder / "common" / "tiny")).records
+    first, second = (record.stages["establish"]["measurements"] for record in records)
+    assert first == second and first
+    assert records[0].measurements != records[1].measurements
+
+
+def test_a_trial_that_fails_after_sampling_costs_no_model_call_again(
+    folder, forgetful, monkeypatch
+):
     def fails(backend, latent):
         raise RuntimeError("no memory to decode")
 
@@ -229,9 +268,9 @@ def test_a_failing_trial_is_recorded_and_the_others_run(folder):
 def test_the_same_trial_alone_gives_the_same_bits(folder, study):
     """After others in one process, and alone in a process of its own."""
     records = {(r.arm, r.trial["seed"]): r for r in read_study(study).records}
-    run = start(folder, "seed=1", "studies=alone", "--limit", "1")
-    run.communicate(timeout=300)
-    assert run.returncode == 0
+    process = start(folder, "seed=1", "studies=alone", "--limit", "1")
+    process.communicate(timeout=300)
+    assert process.returncode == 0
     alone = read_study(StudyPaths(folder / "alone" / "tiny")).records[0]
     together = records[alone.arm, 1]
     assert alone.digest == together.digest

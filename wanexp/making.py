@@ -19,7 +19,7 @@ import torch
 
 from wanexp.backends import Backend, Conditioning, load_backend
 from wanexp.cache import Store
-from wanexp.config import Trial
+from wanexp.config import Trial, case_content, digest
 from wanexp.generate import OnEvaluation, StageEnd
 from wanexp.images import load_source
 from wanexp.ladder import Ladder, is_out_of_memory
@@ -27,10 +27,16 @@ from wanexp.monitor import Monitor
 from wanexp.options import Options
 from wanexp.outcome import Clock, Made
 from wanexp.plan import PlannedStage
+from wanexp.recent import Recent
 from wanexp.record import TrialRecord
 from wanexp.staged import encode_case, run_stages
 from wanexp.stopping import Stopped, StopSign
 from wanexp.study import PlannedTrial
+
+KEPT = 4
+"""Stage ends whose frames stay in memory for the next trial: no more stages in common are usual."""
+
+recent_videos: Recent[np.ndarray] = Recent(KEPT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +90,19 @@ def make_video(course: Course) -> Made:
         make_room(ladder.now.trial)
 
 
+def end_keys(planned: PlannedTrial, options: Options) -> dict[str, str]:
+    """Stage name to a digest of all that decides its end's frames and their measurements."""
+    trial = planned.trial
+    told = {
+        "case": case_content(trial.case),
+        "fps": trial.recipe.fps,
+        "memory": dict(vars(trial.memory)),
+        "metrics": [options.metrics, options.lpips_weights, options.face_model],
+    }
+    keys = zip(planned.plan.stages, planned.stage_keys, strict=True)
+    return {stage.name: digest({**told, "stage": key}) for stage, key in keys}
+
+
 def _policy(ladder: Ladder) -> str:
     return ", ".join(ladder.now.trial.memory.out_of_memory) or "it is empty"
 
@@ -104,7 +123,13 @@ def _attempt(course: Course, ends: list[StageEnd]) -> Made:
     monitor.enter("decode")
     with clock.timing("decode"):
         shown = ends if course.options.measure_stages else ends[-1:]
-        videos = {end.name: backend.decode(end.denoised) for end in shown}
+        keys = end_keys(planned, course.options)
+        videos = {
+            end.name: recent_videos.get(
+                keys[end.name], functools.partial(backend.decode, end.denoised)
+            )
+            for end in shown
+        }
     return Made(planned=planned, source=source, ends=tuple(ends), videos=videos)
 
 

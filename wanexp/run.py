@@ -20,12 +20,13 @@ from wanexp.environment import environment
 from wanexp.generate import OnEvaluation
 from wanexp.images import Box, check_image, frame_window, to_frame
 from wanexp.ladder import Ladder
-from wanexp.making import Course, make_video
+from wanexp.making import KEPT, Course, end_keys, make_video
 from wanexp.metrics import Measurement, measure
 from wanexp.monitor import Monitor, monitoring
 from wanexp.options import Options, options_from
 from wanexp.outcome import Clock, Made, filled, write_media
 from wanexp.plan import make_plan
+from wanexp.recent import Recent
 from wanexp.record import StudyPaths, TrialPaths, TrialRecord
 from wanexp.recording import (
     Draft,
@@ -39,6 +40,8 @@ from wanexp.stopping import StopSign, stop_on_signals
 from wanexp.study import PlannedTrial
 from wanexp.track import prepare
 from wanexp.tracking import tracking_from
+
+recent_scores: Recent[dict[str, Measurement]] = Recent(KEPT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +71,12 @@ class Begun:
                     if not self.overlapped:
                         monitor.enter("measure")
                     trial = made.planned.trial
+                    keys = end_keys(made.planned, options)
                     scores = {
-                        name: score(frames, made.source, trial, options)
+                        name: recent_scores.get(
+                            keys[name],
+                            functools.partial(score, frames, made.source, trial, options),
+                        )
                         for name, frames in made.videos.items()
                     }
             finally:  # a failure has its costs too
