@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import json
 import os
 import shutil
 import signal
@@ -11,6 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import pytest
@@ -20,9 +23,10 @@ from mlflow.exceptions import MlflowException
 from skimage import data
 
 from tests.small_study import ARMS, make_record, warped, write_failed, write_one, write_small
+from wanexp.mirror import reachable, run_ui, sync
 from wanexp.owner import owner
 from wanexp.record import StudyPaths, TrialPaths, read_record
-from wanexp.track import PAUSE, prepare, reachable, run_ui, sync
+from wanexp.track import PATIENCE, PAUSE, prepare
 from wanexp.tracking import Summary, Tracking, TrackingError, ui, views
 
 
@@ -242,6 +246,28 @@ def test_the_summary_is_one_run_that_is_refreshed(study, monkeypatch):
     assert table["flicker"].isna().tolist() == [False, True]
 
 
+def test_what_people_say_becomes_metrics_of_runs_and_summary_once(study):
+    paths = write_small(study)
+    for share in (0.25, 0.75, 0.75):
+        summary = Summary(
+            table={}, text="", numbers={"people/overall/A": share},
+            scores={paths.digest: {"people/overall": share, "people/votes": 4}},
+        )  # fmt: skip
+        sync(study.root.parent, Tracking(), summarise=lambda _: summary)  # noqa: B023
+    client = client_of(study)
+    (run,), (about,) = runs_of(client, study), runs_of(client, study, "summary")
+    assert run.data.metrics["people/overall"] == 0.75
+    assert about.data.metrics == {"people/overall/A": 0.75}
+    assert len(client.get_metric_history(run.info.run_id, "people/votes")) == 1
+    experiment = client.get_experiment(run.info.experiment_id)
+    assert "people/overall" in str(view_state(experiment.tags[f"{views.TAG}videos"]))
+
+
+def view_state(tag: str) -> object:
+    packed = json.loads(tag)["state"].removeprefix("deflate;")
+    return json.loads(zlib.decompress(base64.b64decode(packed)))
+
+
 def test_the_pages_open_on_saved_views(study):
     for arm in ("baseline", "A"):
         write_small(study, arm)
@@ -284,6 +310,52 @@ def test_what_could_not_be_mirrored_comes_with_the_next_success(study, monkeypat
     assert tracker.waiting == []
     assert tracker.problem is None
     assert len(runs_of(client_of(study), study)) == 2
+
+
+def test_a_slow_mirror_takes_a_tenth_of_a_sweeps_time_and_brings_all_in_the_end(study, monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    create = MlflowClient.create_run
+
+    def slow(*told, **more):
+        clock[0] += 5
+        return create(*told, **more)
+
+    monkeypatch.setattr(MlflowClient, "create_run", slow)
+    tracker = prepare(Tracking(), study)
+    assert tracker.mirror(write_small(study))
+    clock[0] += 44  # nine times five is 45
+    assert not tracker.mirror(write_small(study, "A"))
+    assert (tracker.problem, len(tracker.waiting)) == (None, 1)
+    clock[0] += 2
+    assert tracker.mirror(write_small(study, "C"))
+    assert tracker.waiting == []
+    assert len(runs_of(client_of(study), study)) == 3
+
+
+def test_a_mirror_that_takes_too_long_is_left_and_tried_again_later_and_later(study, monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    tracker = prepare(Tracking(), study)
+    with monkeypatch.context() as patch:
+
+        def crawl(*told, **more):
+            clock[0] += PATIENCE + 1
+
+        patch.setattr(MlflowClient, "log_batch", crawl)
+        for pause in (PAUSE, 2 * PAUSE, 4 * PAUSE):
+            began = clock[0]
+            tracker.mirror(write_small(study))
+            assert clock[0] - began < PATIENCE + 2
+            assert tracker.problem == "MLflow is slow, it took more than 30 s"
+            clock[0] += pause - 1
+            before = clock[0]
+            tracker.mirror(write_small(study))
+            assert clock[0] == before  # not even tried
+            clock[0] += 2
+    assert tracker.mirror(write_small(study))
+    (run,) = runs_of(client_of(study), study)
+    check_mirror(client_of(study), run, study.trial(run.data.tags["wanexp.digest"]))
 
 
 def test_a_server_that_is_not_there_costs_a_sweep_no_time_and_no_error(study, caplog):
@@ -343,7 +415,7 @@ def test_the_users_own_settings_of_mlflow_stay(study, monkeypatch):
 
 
 def test_importing_the_mirror_loads_no_mlflow():
-    code = "import sys, wanexp.track; print('mlflow' in sys.modules, 'torch' in sys.modules)"
+    code = "import sys, wanexp.mirror; print('mlflow' in sys.modules, 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False False\n"
 
@@ -351,7 +423,7 @@ def test_importing_the_mirror_loads_no_mlflow():
 SYNC = """
 import sys
 from pathlib import Path
-from wanexp.track import sync
+from wanexp.mirror import sync
 from wanexp.tracking import Tracking
 print(sync(Path(sys.argv[1]), Tracking()))
 """

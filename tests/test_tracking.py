@@ -9,12 +9,14 @@ import math
 import socket
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from pathlib import Path
 
 import pytest
 
+from wanexp import tracking
 from wanexp.record import TrialRecord, read_record
 from wanexp.strict import ConfigError
 from wanexp.tracking import (
@@ -73,6 +75,34 @@ def test_a_dead_address_is_known_at_once():
     with pytest.raises(TrackingError, match=r"no MLflow server answers at http://127\.0\.0\.1:9"):
         probe("http://127.0.0.1:9")
     assert time.monotonic() - began < 1
+
+
+def test_a_server_that_hangs_is_known_by_its_silence(monkeypatch):
+    monkeypatch.setattr(tracking, "PROBE", 0.3)
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(16)  # it takes connections and never says a word
+        for scheme in ("http", "https"):
+            began = time.monotonic()
+            with pytest.raises(TrackingError, match=r"no MLflow server answers .*timed out"):
+                probe(f"{scheme}://127.0.0.1:{deaf.getsockname()[1]}")
+            assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_server_that_says_anything_is_there(scheme):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer():
+            line, _ = server.accept()
+            line.recv(100)
+            line.sendall(b"HTTP/1.0 403 no\r\n\r\n")
+            line.close()
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        probe(f"{scheme}://127.0.0.1:{server.getsockname()[1]}")
+        thread.join()
 
 
 def test_a_server_behind_a_proxy_is_left_to_the_proxy(monkeypatch):

@@ -23,7 +23,7 @@ DRIVER = """
 import sys
 from pathlib import Path
 from wanexp.record import StudyPaths
-from wanexp.track import run_ui, sync
+from wanexp.mirror import run_ui, sync
 from wanexp.tracking import Summary, Tracking
 
 summary = Summary(table={"arm": ["baseline", "A"], "flicker": [3.4, 4.0]}, text="# A verdict")

@@ -45,6 +45,7 @@ from wanexp.weights.files import here
 
 if TYPE_CHECKING:
     from analysis.comparison import Stop
+    from wanexp.rating.results import Ratings
     from wanexp.track import Summary, Tracker
 
 
@@ -119,7 +120,7 @@ def sweep_command(name: str, overrides: Sequence[str], *, limit: int | None, as_
 
 def sync_command(names: Sequence[str], overrides: Sequence[str]) -> int:
     """Mirrors every record on disk into MLflow; 1 where something could not be mirrored."""
-    from wanexp.track import sync
+    from wanexp.mirror import sync
 
     options, tracking = _settings(overrides)
     try:
@@ -154,7 +155,7 @@ def cache_command(overrides: Sequence[str], *, empty: bool, as_json: bool) -> in
 
 def ui_command(overrides: Sequence[str], *, host: str, port: int) -> int:
     """Serves MLflow's pages on the studies until Ctrl-C."""
-    from wanexp.track import run_ui
+    from wanexp.mirror import run_ui
 
     options, tracking = _settings(overrides)
     try:
@@ -170,6 +171,7 @@ def _settings(overrides: Sequence[str]) -> tuple[Options, Tracking]:
 
 def study_summary(study: StudyPaths) -> Summary | None:
     """What a study's summary run shows: the table of arms; None for a folder without a study."""
+    from wanexp.rating.results import count_ratings, rating_numbers, trial_scores
     from wanexp.report.command import mirrored_pages
     from wanexp.track import Summary
 
@@ -186,9 +188,14 @@ def study_summary(study: StudyPaths) -> Summary | None:
     for row in rows.itertuples(index=False):
         lines.append("| " + " | ".join(_cell(value) for value in row) + " |")
     lines += ["", "Medians over cases and seeds.", *_verdict_lines(loaded)]
-    lines += _people_lines(study, loaded)
+    ratings = count_ratings(study, loaded)
+    lines += [] if ratings is None else _people_lines(ratings)
     return Summary(
-        table=rows.to_dict("list"), text="\n".join(lines) + "\n", files=mirrored_pages(study)
+        table=rows.to_dict("list"),
+        text="\n".join(lines) + "\n",
+        files=mirrored_pages(study),
+        numbers={} if ratings is None else rating_numbers(ratings),
+        scores={} if ratings is None else trial_scores(study, loaded),
     )
 
 
@@ -206,12 +213,9 @@ def _verdict_lines(table: StudyTable) -> list[str]:
     return lines + [f"- {sentence}" for sentence in front_sentences(found)]
 
 
-def _people_lines(study: StudyPaths, table: StudyTable) -> list[str]:
-    from wanexp.rating.results import count_ratings, rating_words
+def _people_lines(ratings: Ratings) -> list[str]:
+    from wanexp.rating.results import rating_words
 
-    ratings = count_ratings(study, table)
-    if ratings is None:
-        return []
     heading = f"## What people say ({ratings.answers} pairs, rated blind)"
     return ["", heading, "", *(f"- {line}" for line in rating_words(ratings))]
 

@@ -255,7 +255,7 @@ def _disk(studies: Path) -> Check:
 
 
 def _mlflow(tree: dict[str, object], studies: Path) -> Check:
-    from wanexp.track import reachable
+    from wanexp.mirror import reachable
     from wanexp.tracking import tracking_from
 
     tracking = tracking_from(tree)

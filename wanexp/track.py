@@ -7,22 +7,20 @@ found (a run that was killed half way, one of an older record) is replaced.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import logging
 import os
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
-from wanexp.names import lookup
 from wanexp.owner import is_dead, owner
-from wanexp.record import RecordError, StudyPaths, TrialPaths, TrialRecord, read_record, studies_in
+from wanexp.record import RecordError, StudyPaths, TrialPaths, TrialRecord, read_record
 from wanexp.tracking import (
     ENVIRONMENT,
     Counts,
@@ -36,7 +34,6 @@ from wanexp.tracking import (
     rows,
     sentence,
     store_uri,
-    ui,
     views,
 )
 from wanexp.video import read_image, read_spread, sheet_indices
@@ -60,8 +57,16 @@ KIND = "wanexp.kind"
 DIGEST = "wanexp.digest"
 
 TABLE = {"path": "arms.json", "type": "table"}
-PAUSE = 60
-"""Seconds without another attempt after MLflow failed."""
+
+PATIENCE = 30.0
+"""Seconds that a sweep waits for MLflow at a time; what is not done by then comes later."""
+
+PAUSE, LONGEST_PAUSE = 60.0, 960.0
+"""Seconds without another attempt after MLflow failed; twice as long after each failure more."""
+
+SLOW, REST = 3.0, 9.0
+"""A trial that took MLflow more than so many seconds is followed by so many times that without an
+attempt: a tenth of a sweep's time at most goes into a slow mirror."""
 
 GRID_FRAMES, GRID_WIDTH = 3, 480
 """Frames of a video that the image grid shows, and how wide."""
@@ -72,6 +77,7 @@ class Tracker:
     """One study's mirror. Its methods never raise: a sweep goes on without MLflow.
 
     Attributes:
+        patience: Seconds that one attempt may take; None for as long as it takes.
         experiment: MLflow's id of the study's experiment; None until MLflow has answered.
         problem: Why MLflow is not answering; None while all is well.
         waiting: Digests that MLflow still lacks; the next success brings them too.
@@ -79,16 +85,25 @@ class Tracker:
 
     tracking: Tracking
     study: StudyPaths
+    patience: float | None = PATIENCE
     experiment: str | None = None
     problem: str | None = None
     waiting: list[str] = field(default_factory=list)
+    _pause: float = PAUSE
     _resume: float = 0.0
+    _rested: float = 0.0
     _facts: dict[str, views.Facts] | None = None
 
     def mirror(self, paths: TrialPaths) -> bool:
         """Mirror one trial from its folder; False where that failed or waits for later."""
         self.waiting.append(paths.digest)
-        return self._attempt(self._bring) and paths.digest in (self._facts or {})
+        began = time.monotonic()
+        if began < self._rested or not self._attempt(self._bring):
+            return False
+        took = time.monotonic() - began
+        if took > SLOW:
+            self._rested = time.monotonic() + REST * took
+        return paths.digest in (self._facts or {})
 
     def summarise(self, summary: Summary) -> bool:
         """Refresh the study's summary run, and mirror what waited."""
@@ -96,6 +111,7 @@ class Tracker:
         def work(client: MlflowClient) -> None:
             self._bring(client)
             _summarise(client, self._open(client), self.study.name, summary)
+            self._say_scores(client, summary.scores)
 
         return self._attempt(work)
 
@@ -151,18 +167,32 @@ class Tracker:
         self.waiting.clear()
         _save_views(client, experiment, list(self._facts.values()))
 
+    def _say_scores(self, client: MlflowClient, scores: Mapping[str, Mapping[str, float]]) -> None:
+        """Give trials' runs the numbers that are no measurements, where they lack them."""
+        if not scores:
+            return
+        experiment = self._open(client)
+        facts = self._facts = self._facts or {}
+        for run in _runs(client, experiment, f"tags.`{KIND}` = 'trial'"):
+            digest = run.data.tags.get(DIGEST, "")
+            own = scores.get(digest, {})
+            _log_numbers(client, run, own)
+            facts[digest] = views.Facts(run.data.params, {*run.data.metrics, *own})
+        _save_views(client, experiment, list(facts.values()))
+
     def _attempt(self, work: Callable[[MlflowClient], object]) -> bool:
         if not self.tracking.enabled or time.monotonic() < self._resume:
             return False
         try:
-            work(_connect(self.tracking, self.study.root.parent))
+            work(_within(self.patience, connect(self.tracking, self.study.root.parent)))
         except Exception as error:
             if self.problem is None:
                 log.warning("%s; run `wanexp sync` once it works again", sentence(error))
             self.problem = sentence(error)
-            self._resume = time.monotonic() + PAUSE
+            self._resume = time.monotonic() + self._pause
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
             return False
-        self.problem = None
+        self.problem, self._pause = None, PAUSE
         return True
 
 
@@ -177,84 +207,25 @@ def prepare(tracking: Tracking, study: StudyPaths) -> Tracker:
     return tracker
 
 
-def reachable(tracking: Tracking, studies: Path) -> str | None:
-    """None where MLflow answers, else the sentence that says why not. Makes no database."""
-    if not tracking.uri and not (studies / "mlflow.db").exists():
-        return None
-    try:
-        with _in_a_sentence():
-            _connect(tracking, studies).search_experiments(max_results=1)
-    except TrackingError as error:
-        return str(error)
-    return None
+class _Hurried:
+    """A client that takes no more calls once its time is over."""
+
+    def __init__(self, client: MlflowClient, patience: float) -> None:
+        self._client, self._patience = client, patience
+        self._end = time.monotonic() + patience
+
+    def __getattr__(self, name: str) -> object:
+        if time.monotonic() > self._end:
+            raise TrackingError(f"MLflow is slow, it took more than {self._patience:g} s")
+        return getattr(self._client, name)
 
 
-def sync(
-    studies: Path,
-    tracking: Tracking,
-    names: Sequence[str] = (),
-    summarise: Callable[[StudyPaths], Summary | None] | None = None,
-) -> dict[str, Counts]:
-    """Rebuild MLflow from the records on disk; what is there already stays. Counts by study.
-
-    ``names`` picks studies, all by default; ``summarise`` makes the content of summary runs.
-
-    Raises:
-        TrackingError: MLflow does not answer.
-        KeyError: There is no such study.
-    """
-    problem = reachable(tracking, studies)
-    if problem:
-        raise TrackingError(problem)
-    found = studies_in(studies)
-    chosen = [lookup("study", found, name) for name in names] or list(found.values())
-    counts = {}
-    for study in chosen:
-        tracker = Tracker(tracking=dataclasses.replace(tracking, enabled=True), study=study)
-        counts[study.name] = tracker.catch_up()
-        summary = summarise(study) if summarise else None
-        if summary is not None and not tracker.summarise(summary):
-            counts[study.name].problems.append(f"summary: {tracker.problem}")
-    return counts
-
-
-def run_ui(
-    tracking: Tracking,
-    studies: Path,
-    *,
-    host: str = "127.0.0.1",
-    port: int = 5000,
-    say: Callable[[str], None] = print,
-) -> int:
-    """Serve MLflow's pages until Ctrl-C, and say where each study's charts are.
-
-    Where ``tracking.uri`` is a server, it serves them already: only the addresses are said.
-
-    Raises:
-        TrackingError: MLflow does not answer or start, or no port is free.
-    """
-    uri = store_uri(tracking, studies)
-
-    def tell(base: str, *, saved: bool) -> None:
-        with _in_a_sentence():
-            client = _connect(tracking, studies)
-            found = _all(lambda token: client.search_experiments(page_token=token))
-        tags = {e.name: {"id": e.experiment_id, **e.tags} for e in found}
-        prefix = experiment_name(tracking, "")
-        ui.say_pages(base, views.pages(base, tags, prefix, saved=saved), say)
-
-    if is_server(uri):
-        # Saved views are known to work in the version that they were made for.
-        tell(uri, saved=(ui.server_version(uri) or "").startswith("3.17."))
-        return 0
-    with _in_a_sentence():
-        _connect(tracking, studies)  # makes a new database before the server could
-    base, command = ui.ui_command(tracking, studies, host=host, port=ui.free_port(host, port))
-    return ui.serve(command, base, lambda: tell(base, saved=True))
+def _within(patience: float | None, client: MlflowClient) -> MlflowClient:
+    return client if patience is None else cast("MlflowClient", _Hurried(client, patience))
 
 
 @contextmanager
-def _in_a_sentence() -> Iterator[None]:
+def in_a_sentence() -> Iterator[None]:
     """Raises TrackingError for whatever MLflow raises."""
     try:
         yield
@@ -262,7 +233,12 @@ def _in_a_sentence() -> Iterator[None]:
         raise TrackingError(sentence(error)) from None
 
 
-def _connect(tracking: Tracking, studies: Path) -> MlflowClient:
+def connect(tracking: Tracking, studies: Path) -> MlflowClient:
+    """MLflow's client, quiet, once something answers at the server's address.
+
+    Raises:
+        TrackingError: Nothing does.
+    """
     uri = store_uri(tracking, studies)
     if is_server(uri):
         probe(uri)
@@ -426,20 +402,30 @@ def _summarise(client: MlflowClient, experiment: str, study: str, summary: Summa
     client.log_text(run_id, summary.split(), TABLE["path"])
     client.log_text(run_id, summary.text, "summary.md")
     client.set_tag(run_id, "mlflow.note.content", summary.text[: rows.LONGEST_TAG])
+    _log_numbers(client, run, summary.numbers)
     for path in summary.files:
         client.log_artifact(run_id, str(path))
     client.set_terminated(run_id)
 
 
+def _log_numbers(client: MlflowClient, run: Run, numbers: Mapping[str, float]) -> None:
+    """Metrics of a run that is there already; those that it has stay."""
+    for name, value in numbers.items():
+        key = rows.safe_key(name)
+        if run.data.metrics.get(key) != value:
+            client.log_metric(run.info.run_id, key, value)
+
+
 def _runs(client: MlflowClient, experiment: str, query: str) -> list[Run]:
     """All runs that match, oldest first."""
     order = ["attributes.start_time ASC"]
-    return _all(
+    return all_pages(
         lambda token: client.search_runs([experiment], query, order_by=order, page_token=token)
     )
 
 
-def _all(page_after: Callable[[str | None], PagedList[T]]) -> list[T]:
+def all_pages(page_after: Callable[[str | None], PagedList[T]]) -> list[T]:
+    """All that comes in pages; ``page_after`` is given the token of the one before."""
     page = page_after(None)
     found = list(page)
     while page.token:

@@ -8,7 +8,7 @@ from analysis.load import load_study
 from tests.report.studies import make_numbered_study
 from wanexp.cli import main
 from wanexp.rating.pairs import draw_pairs
-from wanexp.rating.results import count_ratings, rating_words
+from wanexp.rating.results import count_ratings, rating_numbers, rating_words, trial_scores
 from wanexp.rating.votes import QUESTIONS, Answer, keep_answer
 from wanexp.report.page import write_folder
 
@@ -49,6 +49,38 @@ def test_the_terminal_and_json_say_the_same(study, capsys):
     assert main(["rate", "ab", where, "--json"]) == 0
     tree = json.loads(capsys.readouterr().out)
     assert [row["arm"] for row in tree["preferences"]["overall"]] == ["C", "A", "baseline"]
+
+
+def test_every_video_has_the_share_of_votes_that_it_won(tmp_path):
+    study = make_numbered_study(tmp_path / "studies" / "ab", cases=("cat",), frames=5)
+    said = {("baseline", "A"): "same", ("baseline", "C"): "right", ("A", "C"): "left"}
+    for (left, right), choice in said.items():
+        keep_answer(
+            study,
+            Answer(
+                rater="anna", case="cat", seed=0, left=left, right=right, seconds=1.0,
+                choices=dict.fromkeys(QUESTIONS, choice),
+            ),
+        )  # fmt: skip
+    table = load_study(study.root)
+    scores = trial_scores(study, table)
+    by_arm = {
+        arm: scores[d] for arm, d in zip(table.trials["arm"], table.trials["digest"], strict=True)
+    }
+    assert {arm: own["people/overall"] for arm, own in by_arm.items()} == {
+        "baseline": 0.25, "A": 0.75, "C": 0.5,
+    }  # fmt: skip
+    assert all(own["people/votes"] == 2 for own in by_arm.values())
+    assert set(by_arm["A"]) == {f"people/{name}" for name in (*QUESTIONS, "votes")}
+
+
+def test_the_summarys_numbers_are_chances_over_the_baseline_and_what_metrics_see(study):
+    ratings = count_ratings(study, load_study(study.root))
+    assert ratings is not None
+    numbers = rating_numbers(ratings)
+    assert numbers["people/overall/baseline"] == 0.5
+    assert numbers["people/overall/C"] > numbers["people/overall/A"] > 0.5
+    assert numbers["people/tau/flicker"] == 1
 
 
 def test_the_page_has_a_section_of_people_only_where_somebody_rated(study, tmp_path):

@@ -90,6 +90,39 @@ def baseline_of(table: StudyTable) -> str:
     return str(named or table.trials["arm"].iloc[0])
 
 
+def trial_scores(study: StudyPaths, table: StudyTable) -> dict[str, dict[str, float]]:
+    """Digest → ``people/QUESTION``, the share of its votes that the video won; ``people/votes``.
+
+    "The same" counts half. Of one case and seed every rater sees each arm about equally often, so
+    0.5 is as good as the others there.
+    """
+    places = zip(*(table.trials[key] for key in ("arm", "case", "seed", "digest")), strict=True)
+    digests = {(arm, case, int(seed)): digest for arm, case, seed, digest in places}
+    shares: dict[str, dict[str, list[float]]] = {}
+    for answer in read_answers(study).answers:
+        for arm in (answer.left, answer.right):
+            digest = digests.get((arm, answer.case, answer.seed))
+            for question in QUESTIONS if digest else ():
+                better = answer.better(question)
+                share = 0.5 if better is None else float(better == arm)
+                shares.setdefault(str(digest), {}).setdefault(question, []).append(share)
+    return {
+        digest: {f"people/{question}": sum(won) / len(won) for question, won in own.items()}
+        | {"people/votes": float(len(own[DECIDING]))}
+        for digest, own in shares.items()
+    }
+
+
+def rating_numbers(ratings: Ratings) -> dict[str, float]:
+    """All of it as numbers by name: each arm's chances, and how each metric sees with people."""
+    numbers = {
+        f"people/{question}/{row.arm}": row.chance
+        for question, arms in ratings.preferences.items()
+        for row in arms
+    }
+    return numbers | {f"people/tau/{sight.metric}": sight.tau for sight in best_eyes(ratings)}
+
+
 def rating_words(ratings: Ratings) -> list[str]:
     """A sentence for each arm but the baseline, on what people would keep."""
     lines = []

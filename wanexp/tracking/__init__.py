@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -23,8 +24,8 @@ ENVIRONMENT = {
 }
 """MLflow's variables, set before it is imported where the user has not set them."""
 
-PROBE = 3
-"""Seconds that a server's port may take to answer."""
+PROBE = 5
+"""Seconds that a server may take to accept a connection, and as many to answer anything."""
 
 
 class TrackingError(RuntimeError):
@@ -62,11 +63,15 @@ class Summary:
         table: Column to values, all of one length: a row for each arm.
         text: Markdown.
         files: Such as a report of one HTML file.
+        numbers: Metrics of the summary run.
+        scores: Trial's digest → metrics of its run that are not in its record: what people say.
     """
 
     table: Mapping[str, Sequence[object]]
     text: str
     files: tuple[Path, ...] = ()
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def split(self) -> str:
         """The table as MLflow keeps tables: JSON with ``columns`` and rows of ``data``."""
@@ -114,15 +119,35 @@ def experiment_name(tracking: Tracking, study: str) -> str:
 
 
 def probe(uri: str) -> None:
-    """Raises TrackingError where nothing listens at a server's address; takes 3 s at most."""
+    """Raises TrackingError where no server answers at an address; takes 10 s at most.
+
+    A server that hangs still accepts connections, so it has to say something: whatever it is.
+    """
     parts = urllib.parse.urlsplit(uri)
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     if parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(host):
         return  # only the proxy can reach it
     try:
-        socket.create_connection((host, port), timeout=PROBE).close()
+        with socket.create_connection((host, port), timeout=PROBE) as line:
+            _greet(line, host, secure=parts.scheme == "https")
     except OSError as error:
         raise TrackingError(f"no MLflow server answers at {uri} ({error})") from None
+
+
+def _greet(line: socket.socket, host: str, *, secure: bool) -> None:
+    """Waits for the first byte of an answer; OSError where none comes."""
+    if not secure:
+        line.sendall(f"GET /health HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
+        if not line.recv(1):
+            raise ConnectionError("it hung up")
+        return
+    # Whether its certificate is to be trusted is MLflow's to decide; nothing is said to it here.
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        context.wrap_socket(line, server_hostname=host).close()
+    except ssl.SSLError:
+        return  # an answer, if an unfriendly one
 
 
 def sentence(error: Exception) -> str:

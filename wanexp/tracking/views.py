@@ -25,8 +25,8 @@ MARK = "wanexp"
 """Field of a view that we wrote; one that the user has saved over lacks it and stays."""
 
 COSTS = ("model_calls", "seconds")
-SCORES = ("motion", "detail", "face_detail", "warp", "flicker")
-"""Metrics of the parallel coordinates; lines are coloured by the last."""
+SCORES = ("motion", "detail", "face_detail", "warp", "flicker", "people/overall")
+"""Metrics of the parallel coordinates; lines are coloured by the last that every run has."""
 
 MOST_SETTINGS = 7
 """Axes of settings that are still read."""
