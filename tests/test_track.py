@@ -40,12 +40,22 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return studies / "mlflow.db"
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One place for all tests: MLflow takes a second to look through a database at a new one."""
+    return tmp_path_factory.mktemp("home") / "studies"
+
+
 @pytest.fixture
-def study(tmp_path: Path, tables: Path) -> StudyPaths:
+def study(home: Path, tables: Path) -> StudyPaths:
     """A study without trials beside an empty database."""
-    study = StudyPaths(tmp_path / "studies" / "guide_ab")
+    study = StudyPaths(home / "guide_ab")
+    for former in home.glob("*"):
+        if former.is_dir():
+            shutil.rmtree(former)
     study.trials.mkdir(parents=True)
-    shutil.copy(tables, study.root.parent / "mlflow.db")
+    with sqlite3.connect(tables) as empty, sqlite3.connect(home / "mlflow.db") as live:
+        empty.backup(live)
     return study
 
 

@@ -181,6 +181,25 @@ def test_phases_and_slowing_are_points_and_troubles_are_tags(record):
     assert "wanexp.changed" not in rows.run_tags(record)
 
 
+@pytest.mark.parametrize(
+    ("arm", "stages", "short"),
+    [
+        ("establish.cfg=2,refine.steps=12", ("establish", "refine"), "est.cfg=2,ref.steps=12"),
+        ("high.cfg=2", ("high", "low"), "high.cfg=2"),
+        ("refine_a.cfg=2", ("refine_a", "refine_b"), "refine_a.cfg=2"),
+        ("refine.sampler=dpmpp_2m", ("refine",), "ref.sampler=dpmpp_2m"),
+        ("three_stage", ("establish", "refine", "polish"), "three_stage"),
+        ("steps=12", ("establish",), "steps=12"),
+    ],
+)
+def test_an_arms_name_is_short_in_lists_and_whole_in_a_tag(record, arm, stages, short):
+    plan = {**record.plan, "stages": {name: {"steps": 1} for name in stages}}
+    changed = dataclasses.replace(record, arm=arm, plan=plan)
+    assert rows.run_name(changed) == f"{short} · astronaut · 7"
+    assert rows.run_params(changed)["arm"] == short
+    assert rows.run_tags(changed)["wanexp.arm"] == arm
+
+
 def test_tags_find_a_run_and_say_why_something_is_undefined(record):
     tags = rows.run_tags(record)
     assert tags["wanexp.digest"] == record.digest
@@ -268,6 +287,14 @@ def test_the_parallel_axes_are_what_differs_and_what_every_run_has():
     assert cards["PARALLEL"]["selectedMetrics"] == ["model_calls", "seconds", "motion", "flicker"]
     sections = {section["uuid"] for section in state["compareRunSections"]}  # type: ignore[attr-defined]
     assert {card["metricSectionId"] for card in cards.values()} <= sections
+
+
+def test_what_follows_from_other_settings_is_no_axis():
+    runs = [
+        Facts({"refine.cfg": cfg, "refine.model_calls": calls, "refine.expert": expert}, [])
+        for cfg, calls, expert in (("1", "25", "low"), ("2", "50", "high → low"))
+    ]
+    assert views.varied(runs) == ["refine.cfg"]
 
 
 def test_arms_have_a_view_of_their_own_where_there_are_several():

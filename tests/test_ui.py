@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
-from tests.report.browser import chromium, needs_chromium
+from tests.report.browser import needs_chromium
 from tests.small_study import make_study
 from wanexp.record import StudyPaths
 
@@ -65,12 +65,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StudyPath
 
 
 @pytest.fixture
-def pages(served: tuple[StudyPaths, str]) -> Iterator[Pages]:
+def pages(served: tuple[StudyPaths, str], browser: Browser) -> Iterator[Pages]:
     _, charts = served
-    with chromium() as browser:
-        page = browser.new_page(viewport={"width": 1600, "height": 1000})
-        page.set_default_timeout(PATIENCE)
-        yield Pages(charts, charts.partition("/#/")[0], page)
+    context = browser.new_context(viewport={"width": 1600, "height": 1000})
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    yield Pages(charts, charts.partition("/#/")[0], page)
+    context.close()
 
 
 def run_address(pages: Pages, name: str) -> str:

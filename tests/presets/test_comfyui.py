@@ -297,16 +297,17 @@ def test_every_kind_of_stage_comes_back_as_it_was(name) -> None:
     assert_same(*trial_of(KINDS[name]))
 
 
-def test_random_recipes_come_back_as_they_were() -> None:
+@pytest.mark.parametrize("draws", [150, pytest.param(800, marks=pytest.mark.slow)])
+def test_random_recipes_come_back_as_they_were(draws) -> None:
     count = 0
-    for trial, plan in random_trials(20_000, 800):
+    for trial, plan in random_trials(20_000, draws):
         try:
             exported(trial, plan)
         except ConfigError:
             continue
         assert_same(trial, plan)
         count += 1
-    assert count > 50
+    assert count > draws // 16
 
 
 def test_parts_that_the_official_rule_would_cut_elsewhere_are_not_joined() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -43,7 +44,18 @@ def mini_trial(stages: dict[str, dict[str, object]]) -> tuple[Trial, Plan]:
     return Trial(recipe=recipe, case=CASE, seed=3, memory=CPU), make_plan(recipe)
 
 
-def run_script(trial: Trial, plan: Plan, folder: Path) -> dict[str, torch.Tensor]:
+def run_script(trial: Trial, plan: Plan, folder: Path, monkeypatch) -> dict[str, torch.Tensor]:
+    """The latents of a trial's script, run here: starting Python anew takes twenty seconds."""
+    script, latents = folder / "made.py", folder / "latents.safetensors"
+    script.write_text(diffusers_script(trial, plan, "A preset", ["Evidence."]))
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", [str(script), "--latents", str(latents), "--device", "cpu"])
+    runpy.run_path(str(script), run_name="__main__")
+    return load_file(latents)
+
+
+def run_alone(trial: Trial, plan: Plan, folder: Path, monkeypatch) -> dict[str, torch.Tensor]:
+    """The same in a process that never loads wanexp."""
     script, latents = folder / "made.py", folder / "latents.safetensors"
     script.write_text(diffusers_script(trial, plan, "A preset", ["Evidence."]))
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
@@ -68,7 +80,8 @@ def run_here(trial: Trial, plan: Plan) -> dict[str, torch.Tensor]:
     return {end.name: end.latent for end in generate(plan, told, seeds, backend)}
 
 
-def test_the_script_makes_wanexps_latents_without_wanexp(tmp_path) -> None:
+@pytest.mark.parametrize("run", [run_script, pytest.param(run_alone, marks=pytest.mark.slow)])
+def test_the_script_makes_wanexps_latents_without_wanexp(run, tmp_path, monkeypatch) -> None:
     trial, plan = mini_trial(
         {
             "establish": {"steps": 4, "sampler": "dpmpp_2m"},
@@ -79,7 +92,7 @@ def test_the_script_makes_wanexps_latents_without_wanexp(tmp_path) -> None:
             "low": {"sampler": "deis", "steps": 2},
         }
     )
-    there, here = run_script(trial, plan, tmp_path), run_here(trial, plan)
+    there, here = run(trial, plan, tmp_path, monkeypatch), run_here(trial, plan)
     assert list(there) == sorted(here)
     for name, latent in here.items():
         difference = (there[name] - latent).abs().max().item()
@@ -88,7 +101,7 @@ def test_the_script_makes_wanexps_latents_without_wanexp(tmp_path) -> None:
 
 
 @pytest.mark.slow
-def test_the_script_wears_loras_as_wanexp_does(tmp_path) -> None:
+def test_the_script_wears_loras_as_wanexp_does(tmp_path, monkeypatch) -> None:
     draw = torch.Generator().manual_seed(1)
     file = tmp_path / "style.safetensors"
     down, up = torch.randn(2, 256, generator=draw), torch.randn(256, 2, generator=draw)
@@ -102,7 +115,7 @@ def test_the_script_wears_loras_as_wanexp_does(tmp_path) -> None:
             "off": {**plain, "sigma_start": 0.5},
         }
     )
-    there, here = run_script(trial, plan, tmp_path), run_here(trial, plan)
+    there, here = run_alone(trial, plan, tmp_path, monkeypatch), run_here(trial, plan)
     for stage, latent in here.items():
         torch.testing.assert_close(there[stage], latent, atol=1e-5, rtol=0)
 

@@ -1,28 +1,29 @@
 """The rating page in a real browser, by keyboard."""
 
+import shutil
 import threading
 
 import pytest
 
 from analysis.load import load_study
-from tests.report.browser import chromium, needs_chromium
+from tests.report.browser import needs_chromium
 from tests.report.studies import make_numbered_study
 from wanexp.rating.pairs import draw_pairs
 from wanexp.rating.server import Sitting, address, open_server
-from wanexp.rating.votes import read_answers
+from wanexp.rating.votes import ratings_folder, read_answers
 
 pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
-def browser():
-    with chromium() as opened:
-        yield opened
+def study(tmp_path_factory):
+    root = tmp_path_factory.mktemp("rated") / "studies" / "ab"
+    return make_numbered_study(root, arms=("baseline", "A"), frames=9)
 
 
 @pytest.fixture
-def sitting(tmp_path):
-    study = make_numbered_study(tmp_path / "studies" / "ab", arms=("baseline", "A"), frames=9)
+def sitting(study):
+    shutil.rmtree(ratings_folder(study), ignore_errors=True)
     pairs = draw_pairs(study, load_study(study.root), "anna")
     return Sitting(study=study, rater="anna", pairs=pairs, host="127.0.0.1")
 

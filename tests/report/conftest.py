@@ -1,15 +1,13 @@
-"""One browser and one small study, in both forms, for all tests of the page."""
+"""One small study, in both forms, for all tests of the page."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
 
-from tests.report.browser import address, chromium
+from tests.report.browser import address
 from tests.report.studies import make_numbered_study
 from wanexp.record import StudyPaths
 from wanexp.report.page import write_folder, write_single
@@ -24,12 +22,6 @@ class Forms:
     study: StudyPaths
     folder: str
     single: str
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -44,6 +44,9 @@ NOTES = ("error", "changed", "throttled", "undefined", "warnings")
 PARAMS_A_CALL, POINTS_A_CALL = 100, 900
 """What MLflow takes in one batch: a hundred parameters, a thousand of everything."""
 
+LETTERS = 3
+"""Of a stage's name where it stands in an arm's; one letter more is left whole."""
+
 LONGEST_PARAM = 6000
 LONGEST_TAG = 8000
 """What MLflow takes."""
@@ -61,7 +64,20 @@ class Point(NamedTuple):
 def run_name(record: TrialRecord) -> str:
     """What a run is called in lists: arm, case and seed; and that it is not what was asked for."""
     changed = " (changed)" if record.state == "changed" else ""
-    return f"{record.arm} · {_case(record)} · {_seed(record)}{changed}"
+    return f"{short_arm(record)} · {_case(record)} · {_seed(record)}{changed}"
+
+
+def short_arm(record: TrialRecord) -> str:
+    """An arm's name as it fits MLflow's lists.
+
+    ``establish.cfg=2,refine.cfg=3`` is ``est.cfg=2,ref.cfg=3``, unless two stages of the recipe
+    would then be called alike.
+    """
+    stages = list(_mapping(record.plan.get("stages")))
+    short = {name: name[:LETTERS] for name in stages if len(name) > LETTERS + 1}
+    if len({short.get(name, name) for name in stages}) < len(stages):
+        return record.arm
+    return re.sub(r"(?<![\w.])(\w+)(?=\.\w+=)", lambda m: short.get(m[1], m[1]), record.arm)
 
 
 def run_tags(record: TrialRecord) -> dict[str, str]:
@@ -98,7 +114,7 @@ def run_params(record: TrialRecord) -> dict[str, str]:
     stages = {name: _mapping(s) for name, s in _mapping(record.plan.get("stages")).items()}
     case = _mapping(record.trial.get("case"))
     values: dict[str, object] = {
-        "arm": record.arm,
+        "arm": short_arm(record),
         "case": case.get("name"),
         "seed": record.trial.get("seed"),
         "model": model.get("name"),

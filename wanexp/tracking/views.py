@@ -32,6 +32,8 @@ MOST_SETTINGS = 7
 """Axes of settings that are still read."""
 
 NO_SETTING = ("arm", "case", "prompt", "negative_prompt", "stages")
+FOLLOWS = (".model_calls", ".expert", ".takeover")
+"""Ends of what is no choice of its own but follows from others; these stay out of the axes too."""
 
 FIRST = ("Pictures", "Model metrics", "Settings and metrics")
 LAST = ("peak_mb", "seconds", "System metrics")
@@ -98,12 +100,14 @@ def pages(
 
 
 def varied(runs: Sequence[Facts]) -> list[str]:
-    """Settings that differ between runs, in their order."""
+    """Settings that were chosen and differ between runs, in their order."""
     keys = list(dict.fromkeys(key for run in runs for key in run.params))
     return [
         key
         for key in keys
-        if key not in NO_SETTING and len({run.params.get(key) for run in runs}) > 1
+        if key not in NO_SETTING
+        and not key.endswith(FOLLOWS)
+        and len({run.params.get(key) for run in runs}) > 1
     ]
 
 
