@@ -310,7 +310,7 @@ def test_what_could_not_be_mirrored_comes_with_the_next_success(study, monkeypat
         assert not tracker.mirror(write_small(study))
         monkeypatch.setattr(tracker, "_resume", 0.0)  # a minute later
         assert not tracker.mirror(write_small(study, "A"))
-        assert "run `wanexp sync`" in caplog.text
+        assert "by `wanexp sync`" in caplog.text
         assert len(caplog.records) == 1
         assert len(tracker.waiting) == 2
     assert runs_of(client_of(study), study) == []

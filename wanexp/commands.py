@@ -291,9 +291,10 @@ class SweepRun:
         if summary is not None:
             self.tracker.summarise(summary)
         if self.tracker.problem:
+            again = command(" ".join(["sync", *_elsewhere(self.tracking, self.asked.sweep.options)]))
             self.console.print(
                 f"[yellow]note[/yellow] {self.tracker.problem}; the records are whole on disk,"
-                f" [bold]{command('sync')}[/bold] mirrors them later",
+                f" [bold]{again}[/bold] mirrors them later",
                 highlight=False,
             )
 
@@ -371,11 +372,18 @@ def _show_next(
     console.print(f"\npage     [bold]{refresh_page(study)}[/bold]", highlight=False)
     console.print(f"videos   {_short(study.videos)}", highlight=False)
     if tracking.enabled:
-        custom = [f"studies={options['studies']}"] if options["studies"] != "studies" else []
-        custom += [f"tracking.uri={tracking.uri}"] if tracking.uri else []
-        console.print(
-            f"MLflow   [bold]{command(' '.join(['ui', *custom]))}[/bold]", highlight=False
-        )
+        again = " ".join(["ui", *_elsewhere(tracking, options)])
+        console.print(f"MLflow   [bold]{command(again)}[/bold]", highlight=False)
+
+
+def _elsewhere(tracking: Tracking, options: Mapping[str, object]) -> list[str]:
+    """What another verb must be told to find the same studies and the same MLflow."""
+    custom = [f"studies={options['studies']}"] if options["studies"] != "studies" else []
+    custom += [f"tracking.uri={tracking.uri}"] if tracking.uri else []
+    default = Tracking().experiment
+    return custom + (
+        [f"tracking.experiment={tracking.experiment}"] if tracking.experiment != default else []
+    )
 
 
 def _short(path: os.PathLike[str]) -> str:

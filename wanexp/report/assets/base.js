@@ -36,9 +36,20 @@ function digits(value) {
   return text.replace('-', '−');
 }
 
-/** A number with its unit. */
+/** What was measured: as many digits in every row, so that 0.750 stands under 0.748. */
+function reading(value) {
+  const size = Math.abs(value || 0);
+  return size >= 1e-4 && size < 1000 ? value.toPrecision(3).replace('-', '−') : digits(value);
+}
+
+/** A reading with its unit. */
 function amount(value, unit) {
-  return value === null || value === undefined || !unit ? digits(value) : `${digits(value)} ${unit}`;
+  return value === null || value === undefined || !unit ? reading(value) : `${reading(value)} ${unit}`;
+}
+
+/** A text whose long names (`establish.cfg=2,refine.cfg=3`) may break after their commas. */
+function breakable(text) {
+  return String(text).split(/(?<=,)(?=[a-z])/i).flatMap((part, place) => (place ? [el('wbr'), part] : [part]));
 }
 
 /** Drawn, because few systems have the signs of a recorder in their fonts. */
@@ -80,7 +91,7 @@ function findTrial(arm, caseName, seed) {
 const BASELINE = DATA.effects.baseline || (DATA.arms[0] && DATA.arms[0].name) || null;
 
 /** Each arm has its colour everywhere; the baseline's is quiet. */
-const COLOURS = 8;
+const COLOURS = 11;
 function colourOf(arm) {
   if (arm === BASELINE) return 'var(--arm-0)';
   const others = DATA.arms.map(one => one.name).filter(name => name !== BASELINE);

@@ -66,7 +66,7 @@ function makeCurve(metric, lines, { tall = false } = {}) {
 
 function spread(values, unit) {
   const real = values.filter(value => value !== null);
-  return real.length ? `${digits(Math.min(...real))} to ${amount(Math.max(...real), unit)}` : 'undefined';
+  return real.length ? `${reading(Math.min(...real))} to ${amount(Math.max(...real), unit)}` : 'undefined';
 }
 
 function moveCursor(curve, time) {
@@ -76,7 +76,7 @@ function moveCursor(curve, time) {
   curve.shown = frame;
   const x = (frame / Math.max(1, frames - 1)) * CURVE.width;
   curve.cursor.setAttribute('transform', `translate(${x.toFixed(1)} 0)`);
-  curve.readout.textContent = curve.lines.map(line => digits(line.values[frame])).join(' · ');
+  curve.readout.textContent = curve.lines.map(line => reading(line.values[frame])).join(' · ');
 }
 
 function dropCurvesIn(node) {

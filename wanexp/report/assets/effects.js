@@ -6,7 +6,7 @@ function showEffects() {
   if (!effects.metrics.length) { place.hidden = true; return; }
   const arms = Object.keys(effects.arms);
   const columns = arms.length ? [effects.baseline, ...arms] : Object.keys(effects.medians);
-  const head = el('tr', {}, el('th', { scope: 'col' }, 'metric'), ...columns.map(arm => el('th', { scope: 'col' }, el('button', { type: 'button', class: 'arm-link', onclick: () => openCompare(arm) }, swatch(arm), arm), arm === effects.baseline && arms.length ? el('small', {}, 'median') : '')));
+  const head = el('tr', {}, el('th', { scope: 'col' }, 'metric'), ...columns.map(arm => el('th', { scope: 'col' }, el('button', { type: 'button', class: 'arm-link', onclick: () => openCompare(arm) }, swatch(arm), el('span', {}, ...breakable(arm))), arm === effects.baseline && arms.length ? el('small', {}, 'median') : '')));
   const rows = effects.metrics.map(metric => el('tr', { class: metric === effects.primary ? 'primary' : '' },
     el('th', { scope: 'row', title: [(METRIC.get(metric) || {}).source, (METRIC.get(metric) || {}).confuses].filter(Boolean).join('. Confused by: ') }, metric, el('small', {}, ` ${arrow(metric)}${metric === effects.primary ? ' decides' : ''}`)),
     ...columns.map(arm => (effects.arms[arm] ? effectCell(metric, arm, effects.arms[arm][metric]) : medianCell(metric, arm)))));

@@ -76,25 +76,42 @@ const redrawFigures = () => figuresShown.forEach(figure => figure.drawn && drawF
 let costKey = 'model_calls';
 const COST_WORDS = { model_calls: 'model calls a video', seconds: 'seconds of sampling a video' };
 
+const FEW = 6; // arms whose names all have room beside their points
+
 function frontFigure() {
   const points = DATA.front.filter(point => point.gain !== null && point[costKey] !== null);
   const onFront = points.filter(point => point[costKey.replace('model_calls', 'front_calls').replace(/^seconds$/, 'front_seconds')]).sort((a, b) => a[costKey] - b[costKey]);
   const above = point => (point.high === null ? 0 : point.high - point.gain);
   const below = point => (point.low === null ? 0 : point.gain - point.low);
+  const costs = points.map(point => point[costKey]);
+  const [least, most] = [Math.min(...costs), Math.max(...costs)];
+  const middle = (least + most) / 2;
+  // Arms of one cost would lie on each other, and their intervals with them.
+  const peers = point => points.filter(other => other[costKey] === point[costKey]);
+  const apart = point => {
+    const same = peers(point);
+    return point[costKey] + (same.indexOf(point) - (same.length - 1) / 2) * 0.014 * (most - least);
+  };
+  const named = point => (points.length <= FEW || onFront.includes(point)) && (point.arm.length < 15 || innerWidth > 900);
+  const side = point => {
+    const same = peers(point);
+    if (same.length === 1 || points.length > FEW) return point[costKey] > middle ? 'top left' : 'top right';
+    return same[0] === point ? 'middle left' : same.at(-1) === point ? 'middle right' : 'top center';
+  };
   return {
     data: [
       { x: onFront.map(p => p[costKey]), y: onFront.map(p => p.gain), mode: 'lines', line: { color: 'var(--muted)', width: 1.5, dash: 'dot', shape: 'hv' }, hoverinfo: 'skip' },
-      {
-        x: points.map(p => p[costKey]), y: points.map(p => p.gain), customdata: points.map(p => p.arm), text: points.map(p => p.arm),
-        mode: 'markers+text', textposition: 'middle right', cliponaxis: false,
-        marker: { size: 13, color: points.map(p => colourOf(p.arm)), line: { width: 2, color: 'var(--card)' } },
-        error_y: { type: 'data', symmetric: false, array: points.map(above), arrayminus: points.map(below), color: 'var(--muted)', thickness: 1.2, width: 4 },
-        hovertemplate: '%{text}: %{y:.3g}, %{x:.4g}<br>click to watch<extra></extra>',
-      },
+      ...points.map(point => ({
+        x: [apart(point)], y: [point.gain], customdata: [point.arm], text: [named(point) ? point.arm : ''],
+        mode: 'markers+text', textposition: side(point), cliponaxis: false,
+        marker: { size: 13, color: colourOf(point.arm), line: { width: 2, color: 'var(--card)' } },
+        error_y: { type: 'data', symmetric: false, array: [above(point)], arrayminus: [below(point)], color: colourOf(point.arm), thickness: 1.4, width: 4 },
+        hovertemplate: `${point.arm}: %{y:.3g}, ${digits(point[costKey])}<br>click to watch<extra></extra>`,
+      })),
     ],
     layout: {
       height: 380, xaxis: { title: { text: COST_WORDS[costKey] }, zeroline: false },
-      yaxis: { title: { text: `${DATA.effects.primary}: ${points.length ? points[0].unit : ''} than ${BASELINE}`.replace('% better than', '% better than') } },
+      yaxis: { title: { text: `${DATA.effects.primary}: ${points.length ? points[0].unit : ''} than ${BASELINE.length > 20 ? 'the baseline' : BASELINE}` } },
     },
   };
 }
@@ -110,7 +127,7 @@ function showCost() {
   }), el('span', {}, words))));
   place.append(
     el('h2', { id: 'cost-title' }, 'Quality against cost'),
-    el('p', { class: 'lead' }, 'Up is better, left is cheaper; the dotted line joins the arms that no other beats in both. A point opens its videos.'),
+    el('p', { class: 'lead' }, 'Up is better, left is cheaper; the dotted line joins the arms that no other beats in both. Arms of one cost stand a little apart. A point opens its videos.'),
     pick, figure, frontTable());
 }
 
@@ -121,9 +138,9 @@ function gainWords({ gain, unit }) {
 
 function frontTable() {
   const row = point => el('tr', {},
-    el('th', { scope: 'row' }, el('button', { type: 'button', class: 'arm-link', onclick: () => openCompare(point.arm) }, swatch(point.arm), point.arm)),
+    el('th', { scope: 'row' }, el('button', { type: 'button', class: 'arm-link', onclick: () => openCompare(point.arm) }, swatch(point.arm), el('span', {}, ...breakable(point.arm)))),
     el('td', { class: 'number' }, point.arm === BASELINE ? '–' : gainWords(point)),
-    el('td', { class: 'number' }, point.arm === BASELINE ? '–' : point.low === null ? 'no interval' : `${digits(point.low)} to ${digits(point.high)}`),
+    el('td', { class: 'number' }, point.arm === BASELINE ? '–' : point.low === null ? 'no interval' : `${reading(point.low)} to ${reading(point.high)}`),
     el('td', { class: 'number' }, digits(point.model_calls)), el('td', { class: 'number' }, digits(point.seconds)),
     el('td', {}, point.front_calls ? `on the front (in ${Math.round(100 * point.share_calls)} % of redrawn cases)` : ''));
   return el('div', { class: 'scroll' }, el('table', { class: 'values wide' },

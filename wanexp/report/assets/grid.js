@@ -83,7 +83,7 @@ function sourceTile(row) {
 /** One trial: its video, its score and its curve; or the reason why there is none. */
 function makeTile(trial) {
   const name = `${trial.arm}, ${trial.case}, seed ${trial.seed}`;
-  const caption = el('figcaption', {}, swatch(trial.arm), el('b', {}, trial.arm), scoreOf(trial, state.metric));
+  const caption = el('figcaption', {}, swatch(trial.arm), el('b', {}, ...breakable(trial.arm)), scoreOf(trial, state.metric));
   const tile = el('figure', { class: `tile ${trial.state}`, 'data-arm': trial.arm });
   if (!trial.video || absence(trial.video)) {
     tile.append(el('div', { class: 'screen absent', style: `aspect-ratio:${shapeOf(trial)}` }, el('p', {}, ...absentWords(trial))), caption);

@@ -28,7 +28,7 @@ function planCard(arm, most) {
     el('td', {}, expertCounts(stage.experts)), el('td', { class: 'number' }, stage.model_calls)));
   const heads = ['stage', 'sampler', 'steps', 'from sigma', 'to', 'cfg', 'experts', 'model calls'];
   return el('article', { class: 'plan' },
-    el('header', {}, el('h3', {}, swatch(arm.name), arm.name), el('p', { class: 'muted' }, `${plural(arm.model_calls, 'model call')} a video`)),
+    el('header', {}, el('h3', {}, swatch(arm.name), ...breakable(arm.name)), el('p', { class: 'muted' }, `${plural(arm.model_calls, 'model call')} a video`)),
     arm.overrides.length ? el('p', { class: 'overrides' }, ...arm.overrides.map(text => el('code', {}, text))) : '',
     arm.combines.length ? el('p', { class: 'muted' }, `combines ${arm.combines.join(' and ')}`) : '',
     planPicture(arm, most),

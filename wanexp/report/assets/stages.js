@@ -59,7 +59,7 @@ function stageValues(stage, before) {
     const old = before ? before.values[name] : undefined;
     const change = value !== undefined && old ? Math.round(100 * (value / old - 1)) : null;
     return el('tr', {}, metricHead(name),
-      el('td', { class: 'number', title: stage.reasons[name] || null }, value === undefined ? 'undefined' : digits(value)),
+      el('td', { class: 'number', title: stage.reasons[name] || null }, value === undefined ? 'undefined' : reading(value)),
       el('td', { class: 'number muted' }, change === null ? '' : `${change > 0 ? '+' : ''}${digits(change || 0)} %`));
   });
   return el('div', { class: 'scroll' }, el('table', { class: 'values' }, el('caption', { class: 'unseen' }, `Measured after ${stage.name}`), el('tbody', {}, ...rows)));

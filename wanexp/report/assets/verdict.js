@@ -13,7 +13,7 @@ function showVerdict() {
   byId('verdict').append(
     el('div', { class: 'head' }, el('div', {},
       el('p', { class: 'eyebrow' }, DATA.protocol.primary ? `Study ${DATA.study} · decided by ${DATA.protocol.primary} (${arrowWords(DATA.protocol.primary) || 'not measured yet'})` : `Study ${DATA.study}`),
-      el('h1', { id: 'headline' }, verdict.headline),
+      el('h1', { id: 'headline' }, ...breakable(verdict.headline)),
       progressLine(verdict)), ...showPair(verdict.chosen)),
     verdict.facts.length ? el('dl', { class: `facts ${verdict.tone}` }, ...verdict.facts.map(showFact)) : '',
     verdict.arms.length ? el('ul', { class: 'rulings' }, ...verdict.arms.map(showRuling)) : '',
@@ -33,7 +33,7 @@ function showPair(arm) {
       setState({ case: row.case, seed: row.seed });
       openCompare(arm);
     } }, screen.node);
-    return el('figure', {}, open, el('figcaption', {}, swatch(name), name));
+    return el('figure', {}, open, el('figcaption', {}, swatch(name), ...breakable(name)));
   };
   return [el('div', { class: 'hero', role: 'group', 'aria-label': `${BASELINE} and ${arm} on ${row.case}` }, one(BASELINE), one(arm))];
 }
@@ -41,11 +41,11 @@ function showPair(arm) {
 const hasVideo = trial => Boolean(trial && trial.video && !absence(trial.video));
 
 function showFact({ ask, answer, note }) {
-  return el('div', {}, el('dt', {}, ask), el('dd', { class: 'answer' }, answer), el('dd', { class: 'note' }, note));
+  return el('div', {}, el('dt', {}, ask), el('dd', { class: 'answer' }, ...breakable(answer)), el('dd', { class: 'note' }, ...breakable(note)));
 }
 
 function showRuling({ arm, verdict, sentence }) {
-  const button = el('button', { type: 'button', class: 'arm-link', title: `Compare ${arm} with ${BASELINE}`, onclick: () => openCompare(arm) }, swatch(arm), arm);
+  const button = el('button', { type: 'button', class: 'arm-link', title: `Compare ${arm} with ${BASELINE}`, onclick: () => openCompare(arm) }, swatch(arm), el('span', {}, ...breakable(arm)));
   return el('li', {}, button, chip(verdict), el('p', {}, sentence));
 }
 

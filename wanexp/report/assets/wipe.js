@@ -134,7 +134,7 @@ function valuesTable(sides) {
   if (!trials.some(Boolean)) return '';
   const cell = (trial, name) => {
     const value = trial && (trial.values || {})[name];
-    if (value !== undefined && value !== null) return el('td', { class: 'number' }, digits(value));
+    if (value !== undefined && value !== null) return el('td', { class: 'number' }, reading(value));
     return el('td', { class: 'number undefined', title: trial ? (trial.reasons || {})[name] || 'not measured' : '' }, trial ? 'undefined' : '–');
   };
   const rows = DATA.metrics.map(({ name }) => el('tr', {}, metricHead(name), ...trials.map(trial => cell(trial, name))));
