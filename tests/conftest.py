@@ -1,11 +1,14 @@
 """One thread for numerical libraries: results then do not depend on the machine's cores, and tests
-that share a machine do not wait for each other's threads. One browser for all tests of pages.
+that share a machine do not wait for each other's threads. One browser and one set of MLflow's
+tables for all tests that need them.
 """
 
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,3 +26,17 @@ def browser() -> Iterator[Browser]:
 
     with chromium() as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database with its tables and nothing in them, which takes seconds to make."""
+    from wanexp.record import StudyPaths
+    from wanexp.track import prepare
+    from wanexp.tracking import Tracking
+
+    studies = tmp_path_factory.mktemp("tables")
+    assert prepare(Tracking(), StudyPaths(studies / "none")).problem is None
+    with sqlite3.connect(studies / "mlflow.db") as database:
+        database.execute("DELETE FROM experiments WHERE name != 'Default'")
+    return studies / "mlflow.db"

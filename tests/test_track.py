@@ -31,16 +31,6 @@ from wanexp.tracking import Summary, Tracking, TrackingError, ui, views
 
 
 @pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database with its tables and nothing in them, which takes seconds to make."""
-    studies = tmp_path_factory.mktemp("tables")
-    assert prepare(Tracking(), StudyPaths(studies / "none")).problem is None
-    with sqlite3.connect(studies / "mlflow.db") as database:
-        database.execute("DELETE FROM experiments WHERE name != 'Default'")
-    return studies / "mlflow.db"
-
-
-@pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One place for all tests: MLflow takes a second to look through a database at a new one."""
     return tmp_path_factory.mktemp("home") / "studies"

@@ -291,7 +291,8 @@ class SweepRun:
         if summary is not None:
             self.tracker.summarise(summary)
         if self.tracker.problem:
-            again = command(" ".join(["sync", *_elsewhere(self.tracking, self.asked.sweep.options)]))
+            where = _elsewhere(self.tracking, self.asked.sweep.options)
+            again = command(" ".join(["sync", *where]))
             self.console.print(
                 f"[yellow]note[/yellow] {self.tracker.problem}; the records are whole on disk,"
                 f" [bold]{again}[/bold] mirrors them later",

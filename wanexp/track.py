@@ -187,7 +187,8 @@ class Tracker:
             work(_within(self.patience, connect(self.tracking, self.study.root.parent)))
         except Exception as error:
             if self.problem is None:
-                log.warning("%s; what it lacks is brought later, or by `wanexp sync`", sentence(error))
+                words = "%s; what it lacks is brought later, or by `wanexp sync`"
+                log.warning(words, sentence(error))
             self.problem = sentence(error)
             self._resume = time.monotonic() + self._pause
             self._pause = min(2 * self._pause, LONGEST_PAUSE)

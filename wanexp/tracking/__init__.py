@@ -154,5 +154,7 @@ def sentence(error: Exception) -> str:
     """What an error of MLflow's says, on one line."""
     if isinstance(error, TrackingError):
         return str(error)
+    if "ReadTimeoutError" in str(error):
+        return "MLflow's server does not answer in time"
     lines = str(error).splitlines() or [type(error).__name__]
     return f"MLflow failed: {lines[0][:300]}"
