@@ -295,6 +295,9 @@ def test_what_follows_from_other_settings_is_no_axis():
         for cfg, calls, expert in (("1", "25", "low"), ("2", "50", "high → low"))
     ]
     assert views.varied(runs) == ["refine.cfg"]
+    sums = [Facts({"steps": str(18 + n), "refine.steps": str(n)}, []) for n in (3, 4)]
+    assert views.varied(sums) == ["refine.steps"]
+    assert views.varied([Facts({"steps": n}, []) for n in ("18", "25")]) == ["steps"]
 
 
 def test_arms_have_a_view_of_their_own_where_there_are_several():

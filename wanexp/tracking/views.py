@@ -102,13 +102,15 @@ def pages(
 def varied(runs: Sequence[Facts]) -> list[str]:
     """Settings that were chosen and differ between runs, in their order."""
     keys = list(dict.fromkeys(key for run in runs for key in run.params))
-    return [
+    found = [
         key
         for key in keys
         if key not in NO_SETTING
         and not key.endswith(FOLLOWS)
         and len({run.params.get(key) for run in runs}) > 1
     ]
+    staged = any(key.endswith(".steps") for key in found)  # whose sum "steps" is
+    return [key for key in found if key != "steps" or not staged]
 
 
 def _state(
