@@ -20,7 +20,7 @@ def test_a_numbered_frame_reads_as_its_number():
     assert [read_number(frame) for frame in numbered(17, 30)] == list(range(17))
 
 
-@pytest.mark.parametrize("form", ["folder", "single"])
+@pytest.mark.parametrize("form", ["folder", pytest.param("single", marks=pytest.mark.slow)])
 def test_playing_videos_never_drift_by_a_frame(browser, forms, form):
     with watched(browser, still=False) as seen:
         seen.open(getattr(forms, form))
@@ -133,6 +133,7 @@ def row_is_numbers(picture: np.ndarray) -> bool:
     return bool((picture[len(picture) // 8].mean(-1) < 25).any())
 
 
+@pytest.mark.slow
 def test_pictures_that_nobody_looks_at_are_forgotten_when_memory_is_short(browser, forms):
     with watched(browser) as seen:
         seen.open(forms.folder)
@@ -150,6 +151,7 @@ def test_pictures_that_nobody_looks_at_are_forgotten_when_memory_is_short(browse
         assert seen.numbers() == before
 
 
+@pytest.mark.slow
 def test_views_that_come_and_go_leave_no_screens_behind(browser, forms):
     with watched(browser) as seen:
         seen.open(forms.single)

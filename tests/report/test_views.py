@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.report.browser import needs_chromium, watched
+from tests.report.browser import address, needs_chromium, watched
+from tests.report.studies import make_numbered_study
+from wanexp.report.page import write_folder
 
 pytestmark = needs_chromium
 WIPE = ".big .screen:has(.wipe-handle) canvas"
@@ -76,7 +78,7 @@ def test_stages_show_what_each_handed_over_and_changed(browser, forms):
         assert page.locator("[aria-label*='What refine changed']").count() == 1
 
 
-@pytest.mark.parametrize("form", ["folder", "single"])
+@pytest.mark.parametrize("form", ["folder", pytest.param("single", marks=pytest.mark.slow)])
 def test_an_address_brings_the_whole_view_back(browser, forms, form):
     with watched(browser) as seen:
         seen.open(getattr(forms, form))
@@ -198,8 +200,11 @@ def test_everything_that_can_be_pressed_has_a_name(browser, forms):
             || n.getAttribute('aria-labelledby')))
         .map(n => n.outerHTML.slice(0, 120))"""
     with watched(browser) as seen:
+        seen.open(f"{forms.folder}#section=videos")
         for view in ("grid", "compare", "stages"):
-            seen.open(f"{forms.folder}#view={view}&section=videos")
+            seen.page.evaluate(f"location.hash = 'view={view}&section=videos'")
+            seen.until(f"wanexp.state().view === '{view}'")
+            seen.settle()
             assert seen.page.evaluate(unnamed) == []
         page = seen.page
         page.evaluate("scrollTo(0, 0)")
@@ -231,9 +236,25 @@ def test_dark_follows_the_system_and_gives_way_to_a_choice(browser, forms):
         assert seen.page.evaluate(paper) == dark
 
 
-@pytest.mark.parametrize("view", ["grid", "compare", "stages"])
-def test_a_telephone_needs_no_scrolling_sideways(browser, forms, view):
+def test_a_telephone_needs_no_scrolling_sideways(browser, forms):
     with watched(browser, width=390, height=844) as seen:
-        seen.open(f"{forms.folder}#view={view}&section=videos")
-        width = seen.page.evaluate("document.documentElement.scrollWidth")
-    assert width <= 390
+        seen.open(f"{forms.folder}#section=videos")
+        for view in ("grid", "compare", "stages"):
+            seen.page.evaluate(f"location.hash = 'view={view}&section=videos'")
+            seen.until(f"wanexp.state().view === '{view}'")
+            seen.settle()
+            assert seen.page.evaluate("document.documentElement.scrollWidth") <= 390, view
+
+
+def test_long_names_of_arms_stay_inside_their_places(browser, tmp_path):
+    arms = ("establish.cfg=1,refine.cfg=1.5", "establish.cfg=2,refine.cfg=2.5")
+    study = make_numbered_study(tmp_path / "long", arms=arms, cases=("astronaut",))
+    page = address(write_folder(study, tmp_path / "page").page)
+    sticking_out = """() => [...document.querySelectorAll(
+        '.hero figcaption, .facts dd, .rulings button, .tile figcaption, #cost .figure')]
+        .filter(n => n.scrollWidth > n.clientWidth + 1).map(n => n.textContent)"""
+    for width in (390, 1200):
+        with watched(browser, width=width) as seen:
+            seen.open(page, "#cost")
+            assert seen.page.evaluate(sticking_out) == []
+            assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
