@@ -9,7 +9,7 @@ from tests.report.studies import make_numbered_study
 from wanexp.cli import main
 from wanexp.rating.pairs import draw_pairs
 from wanexp.rating.results import count_ratings, rating_numbers, rating_words, trial_scores
-from wanexp.rating.votes import QUESTIONS, Answer, keep_answer
+from wanexp.rating.votes import QUESTIONS, Answer, Choice, keep_answer
 from wanexp.report.page import write_folder
 
 CASES = ("astronaut", "coffee", "brick", "rocket", "cell", "cat")
@@ -53,7 +53,11 @@ def test_the_terminal_and_json_say_the_same(study, capsys):
 
 def test_every_video_has_the_share_of_votes_that_it_won(tmp_path):
     study = make_numbered_study(tmp_path / "studies" / "ab", cases=("cat",), frames=5)
-    said = {("baseline", "A"): "same", ("baseline", "C"): "right", ("A", "C"): "left"}
+    said: dict[tuple[str, str], Choice] = {
+        ("baseline", "A"): "same",
+        ("baseline", "C"): "right",
+        ("A", "C"): "left",
+    }
     for (left, right), choice in said.items():
         keep_answer(
             study,
