@@ -496,7 +496,7 @@ def test_workers_share_a_database_that_was_prepared(study):
 
 
 @pytest.mark.slow
-def test_a_servers_runs_hold_the_same(study, tmp_path):
+def test_a_servers_runs_hold_the_same(study, tmp_path, monkeypatch):
     port = ui.free_port("127.0.0.1", 5800)
     home = tmp_path / "server"
     home.mkdir()
@@ -530,6 +530,7 @@ def test_a_servers_runs_hold_the_same(study, tmp_path):
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
+    monkeypatch.setattr(tracker, "_rested", 0.0)  # however slow this machine is
     began = time.monotonic()
     assert not tracker.mirror(write_small(study, "A"))
     assert time.monotonic() - began < 5
