@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wanexp.config import model_tree, weights_of
 from wanexp.images import image_digest, image_path
 from wanexp.owner import is_dead, owner
 from wanexp.record import (
@@ -33,7 +34,7 @@ from wanexp.record import (
 )
 
 if TYPE_CHECKING:
-    from wanexp.config import Trial, model_tree, weights_of
+    from wanexp.config import Trial
 
 PARTIAL = ".partial-"
 
