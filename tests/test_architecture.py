@@ -89,7 +89,7 @@ ROOMS = (
     ("rounds", "compare"),
     ("search", "presets", "rating"),
     ("report",),
-    ("commands", "doctor", "scoring", "validation"),
+    ("calibrate", "commands", "doctor", "scoring", "validation"),
     ("diagnose", "bench"),
     ("cli", "multirun"),
 )

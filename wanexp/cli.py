@@ -205,6 +205,11 @@ def _add_machine(verbs: Verbs) -> None:
     doctor.add_argument("--json", action="store_true", help="one JSON object on stdout")
     doctor.set_defaults(verb=_doctor)
 
+    calibrate = verbs.add_parser("calibrate", help="measure what step_cache.kind=mag goes by")
+    _add_overrides(calibrate)
+    calibrate.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    calibrate.set_defaults(verb=_calibrate)
+
     bench = verbs.add_parser("bench", help="how fast the parts are, beside what they must match")
     bench.add_argument("names", nargs="*", metavar="WHAT", help="none: list what there is")
     bench.add_argument("--size", nargs="+", default=[], metavar="WxHxT", help="512x512x17")
@@ -382,6 +387,12 @@ def _doctor(options: argparse.Namespace) -> int:
     from wanexp.doctor import doctor_command
 
     return doctor_command(options.overrides, as_json=options.json)
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    from wanexp.calibrate import calibrate_command
+
+    return calibrate_command(options.overrides, as_json=options.json)
 
 
 def _bench(options: argparse.Namespace) -> int:

@@ -263,6 +263,11 @@ class DiffusersBackend:
             if self._memory.empty_cache:
                 torch.cuda.empty_cache()
 
+    @property
+    def experts(self) -> tuple[str, ...]:
+        """The experts' names, from the highest noise to the lowest."""
+        return self._model.experts
+
     def part(self, name: str) -> nn.Module:
         """A part by its folder's name, on the device: for what compares with the library itself."""
         return self._ready(name)

@@ -147,6 +147,8 @@ def escaped(text: str) -> str:
 
 def _parts(trial: Trial, stage: PlannedStage) -> list[_Part]:
     recipe = trial.recipe
+    if stage.step_cache.on:
+        raise _refused(stage, f"no core node does what step_cache {stage.step_cache.kind} does")
     if stage.takeover == "renoise" and stage.previous_end > 0:
         raise _refused(
             stage,

@@ -20,6 +20,7 @@ from wanexp.models import weights_folder
 from wanexp.plan import Plan, PlannedStage
 from wanexp.presets.bundle import bundle, sampler_functions
 from wanexp.sampler_facts import SAMPLER_FACTS, integrated_levels
+from wanexp.strict import ConfigError
 from wanexp.weights.files import comfy_folder
 
 EXPERT_FOLDERS = ("transformer", "transformer_2")
@@ -75,7 +76,12 @@ STANDARD = """
 
 
 def diffusers_script(trial: Trial, plan: Plan, title: str, about: Sequence[str]) -> str:
-    """The script's text; ``about`` are lines for its head."""
+    """The script's text; ``about`` are lines for its head.
+
+    Raises:
+        ConfigError: It uses what the script does not do.
+    """
+    _check(trial, plan)
     used = {SAMPLER_FACTS[stage.sampler].stochastic for stage in plan.stages}
     worn = any(stage.loras for stage in plan.stages)
     functions = sampler_functions()
@@ -96,6 +102,20 @@ def diffusers_script(trial: Trial, plan: Plan, title: str, about: Sequence[str])
         "LORAS": LORAS if worn else NO_LORAS,
     }
     return re.sub(r"@([A-Z]+)@", lambda match: parts[match[1]], text)
+
+
+def _check(trial: Trial, plan: Plan) -> None:
+    for stage in plan.stages:
+        if stage.step_cache.on:
+            raise ConfigError(
+                f"diffusers: recipe.stages.{stage.name}: the script has no step_cache"
+                f" ({stage.step_cache.kind})"
+            )
+    if trial.memory.weights != "dtype":
+        raise ConfigError(
+            f"diffusers: memory.weights: the script keeps weights as they are, not as"
+            f" {trial.memory.weights}"
+        )
 
 
 def _safe(text: str) -> str:
@@ -165,7 +185,7 @@ def _facts(trial: Trial) -> str:
         "VAE_DTYPE": memory.vae_dtype,
         "VAE_TILING": memory.vae_tiling,
         "VAE_SLICING": memory.vae_slicing,
-        "OFFLOAD": memory.offload,
+        "OFFLOAD": "none" if memory.offload == "none" else "model",
         "ATTENTION": memory.attention,
     }
     return "\n".join(f"{name} = {_literal(value, len(name) + 3)}" for name, value in facts.items())
