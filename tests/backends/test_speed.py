@@ -154,3 +154,9 @@ def test_compiled_blocks_make_nearly_the_same_with_and_without_caches(plain):
     cached = latents(CPU, step_cache=BOLD["taylorseer"])
     for one, other in zip(latents(compiled, step_cache=BOLD["taylorseer"]), cached, strict=True):
         torch.testing.assert_close(one, other, atol=3e-4, rtol=0)
+
+
+def test_attention_that_needs_a_card_is_refused_without_one() -> None:
+    recipe = recipe_from({"name": "wan_mini"}, {"stages": CHAIN})
+    with pytest.raises(ConfigError, match=r"memory.attention: _native_cudnn cannot run here"):
+        load_backend(recipe, replace(CPU, attention="_native_cudnn"))

@@ -71,12 +71,13 @@ def open_backend(recipe: Recipe, memory: Memory) -> DiffusersBackend:
     if memory.device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(f"memory.device: {memory.device} is asked, but PyTorch sees no CUDA here")
     found = check_source(recipe.model, recipe.source, recipe.revision, recipe.files)
-    check_attention(memory.attention)
-    if memory.compile and torch.cuda.is_available() and memory.device != "cpu":
-        check_compile()
-    return DiffusersBackend(
+    backend = DiffusersBackend(
         folder=found.folder, files=found.files, model=recipe.model, memory=memory
     )
+    check_attention(memory.attention, backend.device, backend.dtype)
+    if memory.compile and backend.device.type == "cuda":
+        check_compile()
+    return backend
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -12,7 +12,7 @@ import torch
 from diffusers.hooks.first_block_cache import FirstBlockCacheConfig
 from diffusers.hooks.mag_cache import MagCacheConfig
 from diffusers.hooks.taylorseer_cache import TaylorSeerCacheConfig
-from diffusers.models.attention_dispatch import AttentionBackendName
+from diffusers.models.attention_dispatch import AttentionBackendName, dispatch_attention_fn
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from torch import Tensor, nn
 from torch.utils._triton import has_triton
@@ -34,8 +34,10 @@ SIZES = 64
 """Sizes (and batches) for which one process may compile the blocks."""
 
 
-def check_attention(name: str) -> None:
+def check_attention(name: str, device: torch.device, dtype: torch.dtype) -> None:
     """Refuse an attention backend that diffusers does not know, or that cannot run here.
+
+    A few tokens are put through it: some backends only say then what they lack.
 
     Raises:
         ConfigError: With the nearest name, or what is missing.
@@ -51,6 +53,16 @@ def check_attention(name: str) -> None:
             num_attention_heads=1, attention_head_dim=12, num_layers=1, ffn_dim=8, text_dim=8
         )
     set_attention(probe, name)
+    tokens = torch.zeros(1, 16, 1, 128, device=device, dtype=dtype)
+    try:
+        dispatch_attention_fn(tokens, tokens, tokens, backend=AttentionBackendName(name))
+    except (RuntimeError, ValueError, ImportError) as error:
+        raise _cannot_run(name, error) from None
+
+
+def _cannot_run(name: str, error: Exception) -> ConfigError:
+    first = str(error).splitlines()[0]
+    return ConfigError(f"memory.attention: {name} cannot run here: {first}")
 
 
 def check_compile() -> None:
@@ -72,7 +84,7 @@ def set_attention(transformer: WanTransformer3DModel, name: str) -> None:
         try:
             transformer.set_attention_backend(name)
         except (RuntimeError, ValueError, ImportError) as error:
-            raise ConfigError(f"memory.attention: {name} cannot run here: {error}") from None
+            raise _cannot_run(name, error) from None
 
 
 class Blocks:
