@@ -18,6 +18,7 @@ from wanexp.images import check_image, frame_window, to_frame
 from wanexp.models import MODELS
 from wanexp.options import Protocol, protocol_from
 from wanexp.plan import Plan, make_plan
+from wanexp.step_cache import StepCache
 from wanexp.strict import ConfigError, build
 from wanexp.study import PlannedTrial, distinct, plan_trials, shared_model_calls
 
@@ -33,7 +34,7 @@ PRIMARIES = {"flicker", "jitter", "warp", "detail", "face_detail", "motion", "mo
 TWO_EXPERTS = {"split_high_low", "split_lightning"}
 STAGE_KEYS = [
     *("steps", "cfg", "sampler", "scheduler", "shift"),
-    *("denoise", "sigma_start", "sigma_end", "expert", "loras"),
+    *("denoise", "sigma_start", "sigma_end", "expert", "step_cache", "loras"),
 ]
 
 
@@ -79,8 +80,11 @@ def axis(protocol: str, key: str) -> list[str]:
 
 @pytest.mark.parametrize("model", available("conf/model"))
 def test_a_model_file_names_a_known_model_and_no_weights_of_its_own(model):
-    assert part("model", model) == {"name": model, "source": None, "revision": None}
-    assert model in MODELS
+    tree = part("model", model)
+    files = {"vae": None, "text_encoder": None, "tokenizer": None}
+    files["experts"] = dict.fromkeys(MODELS[model].experts)
+    nothing = {"source": None, "revision": None, **(files if len(tree) > 3 else {})}
+    assert tree == {"name": model, **nothing}
 
 
 def test_every_known_model_has_a_file():
@@ -102,8 +106,9 @@ def test_every_recipe_plans_on_every_model_that_has_its_experts(name):
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_stage_lists_all_that_can_be_swept(name):
     tree = part("recipe", name)
-    sizes = ["width", "height", "frames", "fps", "steps", "scheduler", "shift", "stages"]
-    assert list(tree) == sizes
+    sizes = ["width", "height", "frames", "fps", "steps", "scheduler", "shift"]
+    assert list(tree) == [*sizes, "step_cache", "stages"]
+    assert set(tree["step_cache"]) == set(vars(StepCache()))
     stages = tree["stages"]
     assert isinstance(stages, Mapping)
     assert list(stages) in (["high", "low"], ["establish", "refine", "polish"][: len(stages)])

@@ -197,7 +197,7 @@ def test_a_seed_fits_every_format_that_it_is_written_in(seed):
             {"memory__dtype": "bfloat_16"},
             "memory.dtype: expected one of auto, float32, bfloat16, fl",
         ),
-        ({"memory__offload": True}, "memory.offload: expected one of none, model, got True"),
+        ({"memory__offload": True}, "memory.offload: expected one of none, model, group, got True"),
         ({"memory__vae_tiling": 1}, "memory.vae_tiling: expected true or false, got 1"),
         ({"memory__device": "gpu"}, "memory.device: expected auto, cpu, cuda or cuda:N, got 'gpu'"),
     ],

@@ -60,8 +60,9 @@ def random_part(
     }
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
+    quick = "cuda" if torch.cuda.is_available() and place.type != "meta" else place.type
     try:
-        with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        with torch.device(quick):
             made = makers[part]()
     finally:
         torch.set_default_dtype(before)
