@@ -40,6 +40,7 @@ CODE = (
     "sampler_facts.py",
     "samplers",
     "seeds.py",
+    "weights",
 )
 """The part of wanexp that makes a latent of a plan and a picture."""
 
