@@ -229,14 +229,16 @@ def big_record(digest: str) -> TrialRecord:
 
 
 @pytest.mark.slow
-def test_ten_thousand_records_load_in_five_seconds(tmp_path):
+def test_ten_thousand_records_cost_little_more_than_their_json(tmp_path):
     study = StudyPaths(tmp_path)
     text = record_text(big_record(DIGEST))
     for i in range(10_000):
         put(study, text.replace(DIGEST, f"{i:016x}"), f"{i:016x}")
     began = time.process_time()  # of this process: other programs may be busy
+    plainly = [json.loads(trial.record.read_text(encoding="utf-8")) for trial in study.found()]
+    between = time.process_time()
     records, bad = read_study(study)
-    seconds = time.process_time() - began
-    print(f"10,000 records in {seconds:.2f} s")
-    assert (len(records), bad) == (10_000, [])
-    assert seconds < 5
+    ratio = (time.process_time() - between) / (between - began)
+    print(f"10,000 records in {ratio:.2f} times what reading their JSON takes")
+    assert (len(records), len(plainly), bad) == (10_000, 10_000, [])
+    assert ratio < 6
