@@ -81,7 +81,7 @@ def axis(protocol: str, key: str) -> list[str]:
 @pytest.mark.parametrize("model", available("conf/model"))
 def test_a_model_file_names_a_known_model_and_no_weights_of_its_own(model):
     tree = part("model", model)
-    files = {"vae": None, "text_encoder": None, "tokenizer": None}
+    files: dict[str, object] = {"vae": None, "text_encoder": None, "tokenizer": None}
     files["experts"] = dict.fromkeys(MODELS[model].experts)
     nothing = {"source": None, "revision": None, **(files if len(tree) > 3 else {})}
     assert tree == {"name": model, **nothing}
@@ -108,7 +108,9 @@ def test_every_stage_lists_all_that_can_be_swept(name):
     tree = part("recipe", name)
     sizes = ["width", "height", "frames", "fps", "steps", "scheduler", "shift"]
     assert list(tree) == [*sizes, "step_cache", "stages"]
-    assert set(tree["step_cache"]) == set(vars(StepCache()))
+    cache = tree["step_cache"]
+    assert isinstance(cache, Mapping)
+    assert set(cache) == set(vars(StepCache()))
     stages = tree["stages"]
     assert isinstance(stages, Mapping)
     assert list(stages) in (["high", "low"], ["establish", "refine", "polish"][: len(stages)])
