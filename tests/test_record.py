@@ -234,6 +234,7 @@ def test_ten_thousand_records_cost_little_more_than_their_json(tmp_path):
     text = record_text(big_record(DIGEST))
     for i in range(10_000):
         put(study, text.replace(DIGEST, f"{i:016x}"), f"{i:016x}")
+    read_study(study)  # from here on every file is in the system's memory, for both
     began = time.process_time()  # of this process: other programs may be busy
     plainly = [json.loads(trial.record.read_text(encoding="utf-8")) for trial in study.found()]
     between = time.process_time()
@@ -241,4 +242,4 @@ def test_ten_thousand_records_cost_little_more_than_their_json(tmp_path):
     ratio = (time.process_time() - between) / (between - began)
     print(f"10,000 records in {ratio:.2f} times what reading their JSON takes")
     assert (len(records), len(plainly), bad) == (10_000, 10_000, [])
-    assert ratio < 6
+    assert ratio < 3
