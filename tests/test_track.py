@@ -475,9 +475,14 @@ def test_a_mirror_that_is_killed_anywhere_is_made_whole(study):
 
 
 @pytest.mark.slow
-def test_workers_share_a_database_that_was_prepared(study):
-    """Four processes mirror one trial each at the same time."""
-    (study.root.parent / "mlflow.db").unlink()
+def test_workers_share_a_database_that_was_prepared(tmp_path):
+    """Four processes mirror one trial each at the same time, into what the first one made.
+
+    A place of its own: this process keeps connections to a database that it has used, and a
+    file removed under them reads "readonly" until they are dropped.
+    """
+    study = StudyPaths(tmp_path / "studies" / "guide_ab")
+    study.trials.mkdir(parents=True)
     trials = [write_small(study, arm) for arm in ARMS] + [write_failed(study)]
     assert prepare(Tracking(), study).problem is None
     code = (
