@@ -144,6 +144,8 @@ def test_what_cannot_run_ends_with_status_2_and_says_why(arguments, expected, ca
         (["plan"], "required: name"),
         (["plan", "first_look", "--jsn"], "unrecognized arguments: --jsn"),
         (["plan", "first_look", "--json", "coffee"], "unrecognized arguments: coffee"),
+        (["validate", "recipe=single"], "unrecognized arguments: recipe=single"),
+        (["score", "a.mp4", "--source", "a.png", "fps=8"], "unrecognized arguments: fps=8"),
         (["sweep", "demo", "--limit", "many"], "invalid int value: 'many'"),
     ],
 )

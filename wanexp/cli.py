@@ -45,7 +45,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     strangers = [t for t in rest if t.startswith("-") or not ("=" in t or t.startswith("~"))]
     if strangers or (rest and "overrides" not in options):
         parser.error(f"unrecognized arguments: {' '.join(strangers or rest)}")
-    options.overrides = [*options.overrides, *rest]
+    if rest:
+        options.overrides = [*options.overrides, *rest]
     return options
 
 
@@ -169,7 +170,7 @@ def _add_presets(verbs: Verbs) -> None:
     import_.add_argument("--loras", metavar="FOLDER", help="where the workflow's LoRAs are")
     import_.add_argument("--out", metavar="FILE", help="instead of conf/recipe/; - is stdout")
     import_.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    import_.set_defaults(verb=_import, overrides=[])
+    import_.set_defaults(verb=_import)
 
 
 def _add_measuring(verbs: Verbs) -> None:
@@ -183,13 +184,13 @@ def _add_measuring(verbs: Verbs) -> None:
     score.add_argument("--face-model", metavar="FILE", help="YuNet's ONNX file, to find more faces")
     score.add_argument("--lpips-weights", metavar="FILE", help="AlexNet's weights for LPIPS")
     score.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    score.set_defaults(verb=_score, overrides=[])
+    score.set_defaults(verb=_score)
 
     validate = verbs.add_parser("validate", help="put every metric to the test on known faults")
     validate.add_argument("--out", default="validation", help="the folder of its page")
     validate.add_argument("--size", type=int, nargs="+", default=[], help="px; 128 and 256")
     validate.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    validate.set_defaults(verb=_validate, overrides=[])
+    validate.set_defaults(verb=_validate)
 
 
 def _add_machine(verbs: Verbs) -> None:
@@ -215,7 +216,7 @@ def _add_machine(verbs: Verbs) -> None:
     bench.add_argument("--size", nargs="+", default=[], metavar="WxHxT", help="512x512x17")
     bench.add_argument("--repeats", type=int, metavar="N", help="timed runs of each")
     bench.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    bench.set_defaults(verb=_bench, overrides=[])
+    bench.set_defaults(verb=_bench)
 
 
 def _add_overrides(parser: argparse.ArgumentParser) -> None:
@@ -401,8 +402,7 @@ def _bench(options: argparse.Namespace) -> int:
 
     sizes = [size_from(text) for text in options.size]
     settings = Settings(sizes=sizes or None, repeats=options.repeats)
-    names = [*options.names, *options.overrides]
-    return bench_command(names, settings, as_json=options.json)
+    return bench_command(options.names, settings, as_json=options.json)
 
 
 if __name__ == "__main__":
