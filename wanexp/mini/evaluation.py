@@ -27,13 +27,16 @@ from wanexp.mini.shapes import FRAMES, HEIGHT, WIDTH
 from wanexp.plan import make_plan
 from wanexp.seeds import stage_seed
 from wanexp.world.captions import captions
-from wanexp.world.render import face_boxes, render
+from wanexp.world.render import face_boxes, owner_masks, render
 from wanexp.world.scene import Scenes, draw_scenes
 from wanexp.world.textures import HELD_OUT, photograph, texture_bank
 
 SCENES, TEXTURES = 64, 512
 SCENES_SEED, BANK_SEED = 2**40, 2
 """Neither is used in training."""
+
+MARGIN = 4
+"""How far, px, a subject's motion leaks into the flow of what is beside it."""
 
 NEGATIVE = "blurry, flickering, warping, noisy"
 
@@ -59,12 +62,14 @@ class HeldOut:
         videos: (B, T, H, W, 3) uint8, the truth.
         prompts: The whole truth in words.
         faces: (x0, y0, x1, y1) in the first frame, or None.
+        crossed: (B, H, W) bool, where a subject is in any frame of the truth, or within MARGIN.
     """
 
     scenes: Scenes
     videos: np.ndarray
     prompts: list[str]
     faces: list[Box | None]
+    crossed: np.ndarray
 
 
 def held_out(count: int = SCENES, textures: int = TEXTURES) -> HeldOut:
@@ -76,6 +81,7 @@ def held_out(count: int = SCENES, textures: int = TEXTURES) -> HeldOut:
         videos=as_frames(render(scenes, bank, FRAMES, HEIGHT, WIDTH)),
         prompts=captions(scenes),
         faces=face_boxes(scenes, 0, HEIGHT, WIDTH),
+        crossed=_crossed(scenes),
     )
 
 
@@ -138,6 +144,13 @@ def as_frames(video: Tensor) -> np.ndarray:
 def as_tensor(video: np.ndarray) -> Tensor:
     """(3, T, H, W) in [−1, 1] of (T, H, W, 3) uint8."""
     return torch.tensor(video).permute(3, 0, 1, 2).float() / 127.5 - 1
+
+
+def _crossed(scenes: Scenes) -> np.ndarray:
+    masks = [owner_masks(scenes, frame, HEIGHT, WIDTH) > 0 for frame in range(FRAMES)]
+    anywhere = torch.stack(masks).any(dim=0)
+    wide = F.max_pool2d(anywhere[:, None].float(), 2 * MARGIN + 1, stride=1, padding=MARGIN)
+    return (wide[:, 0] > 0).cpu().numpy()
 
 
 def _square(picture: Tensor) -> np.ndarray:

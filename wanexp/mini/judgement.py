@@ -10,14 +10,16 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 
 from wanexp.images import Box
-from wanexp.metrics import measure
-from wanexp.metrics.observation import Observation
+from wanexp.metrics import flow, measure
+from wanexp.metrics.flow import Mask
 from wanexp.mini import evaluation as made
 from wanexp.mini.evaluation import HeldOut
 from wanexp.mini.expert_training import first_frame_mask
@@ -83,9 +85,9 @@ def obedience(folder: Path, truth: HeldOut) -> dict[str, object]:
     Scenes whose own true video does not show it (a pan along stripes) are left out and counted.
     """
     rows, unseen = [], 0
-    for video, prompt in zip(truth.videos, truth.prompts, strict=True):
-        if follows(camera_motion(video), _camera(prompt)):
-            rows.append(_obeyed(folder, video[0], prompt, "scene"))
+    for video, prompt, away in zip(truth.videos, truth.prompts, truth.crossed, strict=True):
+        if follows(camera_motion(video, away), _camera(prompt)):
+            rows.append(_obeyed(folder, video[0], prompt, "scene", away))
         else:
             unseen += 1
     for name, picture in made.held_out_photographs().items():
@@ -173,16 +175,24 @@ def experts(folder: Path, truth: HeldOut, count: int = 32) -> list[dict[str, flo
     return rows
 
 
-def camera_motion(video: np.ndarray) -> Motion:
-    """The picture's usual motion from frame to frame, as far as a robust similarity explains it."""
-    observation = Observation(
-        frames=video, source=video[0], portrait=video[0], fps=FPS, face_box=None, regions={}
-    )
-    height, width = observation.grid
-    found = [pair.camera.flow(height, width) for pair in observation.pairs if pair.camera]
+def camera_motion(video: np.ndarray, away: Mask | None = None) -> Motion:
+    """The background's usual motion from frame to frame, as a robust similarity explains it.
+
+    ``away`` (H, W) is where things move by themselves. Beside a plain background they are most of
+    what a flow can hold on to, and the similarity of the whole picture is theirs, not the camera's.
+    """
+    height, width = video.shape[1:3]
+    greys = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in video]
+    background = np.ones((height, width), bool) if away is None else ~away
+    found = []
+    for first, second in pairwise(greys):
+        match = flow.match(first, second)
+        camera = flow.fit_camera(match.forward, match.valid & background, flow.texture(first))
+        if camera is not None:
+            found.append(camera.flow(height, width))
     if not found:
         return Motion(right=0.0, down=0.0, nearer=0.0)
-    field = np.median(found, axis=0) * observation.per_px
+    field = np.median(found, axis=0)
     outward = (field[:, -1, 0] - field[:, 0, 0]).mean() / video.shape[2]
     return Motion(
         right=float(field[..., 0].mean()),
@@ -210,8 +220,10 @@ def follows(motion: Motion, camera: str) -> bool:
     return parts[camera] == max(parts.values()) and parts[camera] > PX_PER_FRAME
 
 
-def _obeyed(folder: Path, source: np.ndarray, prompt: str, where: str) -> dict[str, object]:
-    motion = camera_motion(made.make(folder, source, prompt))
+def _obeyed(
+    folder: Path, source: np.ndarray, prompt: str, where: str, away: Mask | None = None
+) -> dict[str, object]:
+    motion = camera_motion(made.make(folder, source, prompt), away)
     return {
         "where": where,
         "prompt": prompt,
@@ -249,6 +261,7 @@ def _few(truth: HeldOut, count: int) -> HeldOut:
         videos=truth.videos[:count],
         prompts=truth.prompts[:count],
         faces=truth.faces[:count],
+        crossed=truth.crossed[:count],
     )
 
 
