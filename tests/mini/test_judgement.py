@@ -1,5 +1,7 @@
 """The yardsticks that wan-mini is judged with, held against scenes whose truth is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,8 @@ from wanexp.mini.evaluation import (
     psnr,
     with_setting,
 )
-from wanexp.mini.judgement import Motion, camera_motion, follows, grain
+from wanexp.mini.judgement import Motion, camera_motion, follows, grain, grain_through
+from wanexp.models import weights_folder
 from wanexp.world.faults import noise
 from wanexp.world.scene import CAMERA
 
@@ -105,3 +108,13 @@ def test_a_setting_is_changed_in_every_stage_and_only_there():
     assert {stage["cfg"] for stage in stages.values()} == {5.0}
     assert stages["refine"]["sigma_start"] == 0.45
     assert "5.0" not in str(TWO_STAGES)
+
+
+def test_the_finer_grain_is_the_less_of_it_comes_through(truth):
+    folder = weights_folder("wan-mini")
+    assert folder is not None
+    short = replace(truth, videos=truth.videos[:, :5])
+    shares = [row["share"] for row in grain_through(folder, short, count=1)]
+    assert shares == sorted(shares)
+    assert 0 < shares[0] < 0.05
+    assert shares[-1] < 1

@@ -16,6 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 
 from wanexp.images import Box
 from wanexp.metrics import flow, measure
@@ -35,6 +36,12 @@ PX_PER_FRAME = 0.25
 CFGS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 STEPS = (2, 4, 8, 15, 25, 50, 100)
 SIGMAS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.88, 0.9, 0.92, 0.95, 0.98, 1.0)
+GRAIN = 20.0
+"""Deviation of the grain that is sent through the VAE, grey levels."""
+
+GRAIN_WIDTHS = (0.0, 1.0, 2.0, 4.0)
+"""Deviations of the Gaussian that grain is smoothed with, px."""
+
 FAULT_METRICS = {"flickering": "flicker", "blurry": "detail", "warping": "warp", "noisy": "noise"}
 
 
@@ -56,6 +63,26 @@ def reconstruction(folder: Path, truth: HeldOut) -> dict[str, object]:
         for name, picture in made.held_out_photographs().items()
     }
     return {"scenes": scenes, "first_frames": firsts, "photographs": photographs}
+
+
+def grain_through(folder: Path, truth: HeldOut, count: int = 4) -> list[dict[str, float]]:
+    """Which part of grain, new in every frame, comes through the VAE, over its width in px.
+
+    The regression of what grain changes in the reconstruction on the grain itself: 1 is all of it.
+    """
+    shares: dict[float, list[float]] = {width: [] for width in GRAIN_WIDTHS}
+    draw = np.random.default_rng(0)
+    for video in truth.videos[:count]:
+        clean = made.reconstruct(folder, video).astype(float)
+        fine = draw.standard_normal((*video.shape[:3], 1))
+        fine[0] = 0.0
+        for width, known in shares.items():
+            grains = gaussian_filter(fine, (0, width, width, 0)) if width else fine
+            grainy = np.clip(video + grains * (GRAIN / grains[1:].std()), 0, 255).astype(np.uint8)
+            put = grainy.astype(float) - video
+            through = made.reconstruct(folder, grainy) - clean
+            known.append(float((put * through).sum() / (put * put).sum()))
+    return [{"width": width, "share": float(np.mean(known))} for width, known in shares.items()]
 
 
 def continuation(folder: Path, truth: HeldOut, *, cfg: float, steps: int) -> dict[str, object]:
@@ -274,6 +301,7 @@ def _summary(answer: dict[str, object]) -> dict[str, float]:
 
 QUESTIONS: dict[str, Callable[[Path, HeldOut], object]] = {
     "reconstruction": reconstruction,
+    "grain": grain_through,
     "continuation": lambda folder, truth: continuation(folder, truth, cfg=1.5, steps=25),
     "obedience": obedience,
     "negatives": negatives,
