@@ -237,13 +237,13 @@ def test_dark_follows_the_system_and_gives_way_to_a_choice(browser, forms):
 
 
 def test_a_telephone_needs_no_scrolling_sideways(browser, forms):
-    with watched(browser, width=390, height=844) as seen:
+    with watched(browser, width=360, height=780) as seen:
         seen.open(f"{forms.folder}#section=videos")
         for view in ("grid", "compare", "stages"):
             seen.page.evaluate(f"location.hash = 'view={view}&section=videos'")
             seen.until(f"wanexp.state().view === '{view}'")
             seen.settle()
-            assert seen.page.evaluate("document.documentElement.scrollWidth") <= 390, view
+            assert seen.page.evaluate("document.documentElement.scrollWidth") <= 360, view
 
 
 def test_long_names_of_arms_stay_inside_their_places(browser, tmp_path):

@@ -36,25 +36,32 @@ def _standing(ratings: Ratings) -> Table:
     for question in QUESTIONS:
         for row in ratings.preferences[question]:
             if row.arm != ratings.baseline:
-                low, high = row.interval or (None, None)
                 counts = (row.won, row.lost, row.same)
-                rows.append((question, row.arm, row.chance, low, high, *counts))
+                rows.append((question, row.arm, *_percent(row.chance, row.interval), *counts))
     return Table(
         caption=f"Chance to be chosen over {ratings.baseline} (Bradley–Terry; 95 % intervals"
         " over cases)",
-        columns=("question", "arm", "chance", "from", "to", "chosen", "not chosen", "same"),
+        columns=("question", "arm", "chance, %", "from", "to", "chosen", "not chosen", "same"),
         rows=tuple(rows),
     )
+
+
+def _percent(share: float, interval: tuple[float, float] | None) -> tuple[Cell, Cell, Cell]:
+    if interval is None:
+        return 100 * share, None, None
+    return 100 * share, 100 * interval[0], 100 * interval[1]
 
 
 def _agreement(ratings: Ratings) -> tuple[Table, ...]:
     if not ratings.agreements:
         return ()
-    rows = tuple((*pair.raters, pair.votes, pair.share, pair.kappa) for pair in ratings.agreements)
+    rows = tuple(
+        (*pair.raters, pair.votes, 100 * pair.share, pair.kappa) for pair in ratings.agreements
+    )
     return (
         Table(
             caption="How raters agree (kappa: 0 is chance, 1 is always)",
-            columns=("rater", "rater", "questions", "alike", "kappa"),
+            columns=("rater", "rater", "questions", "alike, %", "kappa"),
             rows=rows,
         ),
     )
@@ -65,13 +72,13 @@ def _eyes(ratings: Ratings) -> tuple[Table, ...]:
     if not eyes:
         return ()
     rows = tuple(
-        (sight.metric, sight.tau, sight.share, *(sight.interval or (None, None)), sight.votes)
+        (sight.metric, sight.tau, *_percent(sight.share, sight.interval), sight.votes)
         for sight in eyes
     )
     return (
         Table(
             caption="Which metrics see what people would keep (tau: 1 always, 0 is chance)",
-            columns=("metric", "tau", "same video", "from", "to", "decided votes"),
+            columns=("metric", "tau", "same video, %", "from", "to", "decided votes"),
             rows=rows,
         ),
     )
@@ -91,17 +98,22 @@ def _figure(ratings: Ratings) -> Figure:
                 "x": [row.chance for row in rows],
                 "y": [row.arm for row in rows],
                 "customdata": [row.arm for row in rows],
+                "marker": {"size": 10, "color": "var(--accent)"},
+                "hovertemplate": "%{y}: %{x:.0%}<br>click to watch<extra></extra>",
                 "error_x": {
                     "type": "data", "symmetric": False, "array": above, "arrayminus": below,
                 },
             },
         ),
         layout={
-            "xaxis": {"range": [0, 1], "title": {"text": f"chosen over {ratings.baseline}"}},
+            "xaxis": {
+                "range": [0, 1], "tickformat": ".0%",
+                "title": {"text": f"chosen over {ratings.baseline}"},
+            },
             "yaxis": {"autorange": "reversed"},
             "shapes": [
                 {"type": "line", "x0": 0.5, "x1": 0.5, "y0": 0, "y1": 1, "yref": "paper",
-                 "line": {"dash": "dot", "width": 1}},
+                 "line": {"dash": "dot", "width": 1, "color": "var(--muted)"}},
             ],
             "height": 90 + 40 * len(rows),
         },

@@ -42,6 +42,18 @@ function reading(value) {
   return size >= 1e-4 && size < 1000 ? value.toPrecision(3).replace('-', '−') : digits(value);
 }
 
+/** Decimals that a column of numbers needs for three digits of its largest; none for whole ones. */
+function decimalsOf(values) {
+  const real = values.filter(value => typeof value === 'number' && Number.isFinite(value));
+  const most = Math.max(0, ...real.map(Math.abs));
+  return most === 0 || real.every(Number.isInteger) ? 0 : clamp(2 - Math.floor(Math.log10(most)), 0, 6);
+}
+
+/** A number of such a column: points stand under points. */
+function inColumn(value, decimals) {
+  return value === null || value === undefined ? '–' : value.toFixed(decimals).replace(/^-(?=.*[1-9])/, '−').replace(/^-/, '');
+}
+
 /** A reading with its unit. */
 function amount(value, unit) {
   return value === null || value === undefined || !unit ? reading(value) : `${reading(value)} ${unit}`;

@@ -56,7 +56,7 @@ function makeCurve(metric, lines, { tall = false } = {}) {
     preserveAspectRatio: 'none', role: 'img', 'aria-label': `${metric} by frame. ${words}`,
   },
   ...known.map(line => svg('path', { d: pathOf(line.values, range, line.frames), style: `stroke:${colourOf(line.arm)}` })), cursor);
-  const readout = el('output', { class: 'readout' });
+  const readout = el('span', { class: 'readout' }); // no <output>: readers of screens would say every frame
   const node = el('div', { class: tall ? 'curve-row tall' : 'curve-row' }, picture, readout);
   const curve = { node, cursor, readout, lines: known, unit, shown: -1 };
   curves.add(curve);
@@ -66,7 +66,8 @@ function makeCurve(metric, lines, { tall = false } = {}) {
 
 function spread(values, unit) {
   const real = values.filter(value => value !== null);
-  return real.length ? `${reading(Math.min(...real))} to ${amount(Math.max(...real), unit)}` : 'undefined';
+  const [low, high] = [Math.min(...real), Math.max(...real)];
+  return real.length ? `${inColumn(low, decimalsOf([low, high]))} to ${amount(high, unit)}` : 'undefined';
 }
 
 function moveCursor(curve, time) {

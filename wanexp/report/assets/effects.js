@@ -15,7 +15,7 @@ function showEffects() {
     el('p', { class: 'lead' }, arms.length
       ? `Against ${effects.baseline}, in pairs of one case and one seed. Bars are 95 % intervals; right of the line is better. ${effects.primary} alone is tested, the rest is described.`
       : 'Over cases and seeds.'),
-    el('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Table of effects' }, el('table', { class: 'effects' }, el('thead', {}, head), el('tbody', {}, ...rows))),
+    el('div', { class: 'scroll bleeding', tabindex: 0, role: 'region', 'aria-label': 'Table of effects' }, el('table', { class: 'effects' }, el('thead', {}, head), el('tbody', {}, ...rows))),
     undefinedLine());
 }
 

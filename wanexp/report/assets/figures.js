@@ -42,9 +42,11 @@ const charts = new IntersectionObserver(entries => {
   for (const { target, isIntersecting } of entries) if (isIntersecting) { charts.unobserve(target); target.drawFigure(); }
 }, { rootMargin: '300px' });
 
+const HEIGHT = 380; // px, of a figure that does not say its own
+
 /** A figure that is drawn when it comes near; `make` gives {data, layout} anew each time. */
-function makeFigure(says, make) {
-  const node = el('div', { class: 'figure', role: 'img', 'aria-label': says });
+function makeFigure(says, make, height = HEIGHT) {
+  const node = el('div', { class: 'figure', role: 'img', 'aria-label': says, style: `min-height:calc(${height}px + 1.2rem)` });
   const figure = { node, make, drawn: false };
   figuresShown.add(figure);
   node.drawFigure = () => drawFigure(figure);
@@ -76,6 +78,7 @@ const redrawFigures = () => figuresShown.forEach(figure => figure.drawn && drawF
 let costKey = 'model_calls';
 const COST_WORDS = { model_calls: 'model calls a video', seconds: 'seconds of sampling a video' };
 
+const NAME = 70; // px that a short name takes beside its point
 const FEW = 6; // arms whose names all have room beside their points
 
 function frontFigure() {
@@ -86,17 +89,21 @@ function frontFigure() {
   const costs = points.map(point => point[costKey]);
   const [least, most] = [Math.min(...costs), Math.max(...costs)];
   const middle = (least + most) / 2;
+  const span = most - least || 0.05 * Math.max(1, most);
+  const wide = Math.min(innerWidth, 1480) - 160; // px between the axes, about
+  const pixel = span / Math.max(wide - 2 * NAME, NAME); // names have room on both sides
   // Arms of one cost would lie on each other, and their intervals with them.
   const peers = point => points.filter(other => other[costKey] === point[costKey]);
   const apart = point => {
     const same = peers(point);
-    return point[costKey] + (same.indexOf(point) - (same.length - 1) / 2) * 0.014 * (most - least);
+    return point[costKey] + (same.indexOf(point) - (same.length - 1) / 2) * 13 * pixel;
   };
   const named = point => (points.length <= FEW || onFront.includes(point)) && (point.arm.length < 15 || innerWidth > 900);
   const side = point => {
     const same = peers(point);
+    if (point.arm === BASELINE) return point[costKey] > middle ? 'bottom right' : 'bottom left'; // beside the line of no gain
     if (same.length === 1 || points.length > FEW) return point[costKey] > middle ? 'top left' : 'top right';
-    return same[0] === point ? 'middle left' : same.at(-1) === point ? 'middle right' : 'top center';
+    return same[0] === point ? 'middle left' : same.at(-1) === point ? 'middle right' : 'top left';
   };
   return {
     data: [
@@ -110,7 +117,7 @@ function frontFigure() {
       })),
     ],
     layout: {
-      height: 380, xaxis: { title: { text: COST_WORDS[costKey] }, zeroline: false },
+      height: HEIGHT, xaxis: { title: { text: COST_WORDS[costKey] }, zeroline: false, range: [least - NAME * pixel, most + NAME * pixel] },
       yaxis: { title: { text: `${DATA.effects.primary}: ${points.length ? points[0].unit : ''} than ${BASELINE.length > 20 ? 'the baseline' : BASELINE}` } },
     },
   };
@@ -132,16 +139,20 @@ function showCost() {
 }
 
 /** A loss of what should be near to 1 is a distance, not a negative nearness. */
-function gainWords({ gain, unit }) {
-  return unit === 'nearer to 1' && gain < 0 ? amount(-gain, 'farther from 1') : amount(gain, unit);
+function gainWords({ gain, unit }, decimals) {
+  if (gain === null) return '–';
+  const farther = unit === 'nearer to 1' && gain < 0;
+  return `${inColumn(farther ? -gain : gain, decimals)} ${farther ? 'farther from 1' : unit || ''}`;
 }
 
 function frontTable() {
+  const decimals = decimalsOf(DATA.front.flatMap(point => [point.gain, point.low, point.high]));
+  const costs = { model_calls: decimalsOf(DATA.front.map(point => point.model_calls)), seconds: decimalsOf(DATA.front.map(point => point.seconds)) };
   const row = point => el('tr', {},
     el('th', { scope: 'row' }, el('button', { type: 'button', class: 'arm-link', onclick: () => openCompare(point.arm) }, swatch(point.arm), el('span', {}, ...breakable(point.arm)))),
-    el('td', { class: 'number' }, point.arm === BASELINE ? '–' : gainWords(point)),
-    el('td', { class: 'number' }, point.arm === BASELINE ? '–' : point.low === null ? 'no interval' : `${reading(point.low)} to ${reading(point.high)}`),
-    el('td', { class: 'number' }, digits(point.model_calls)), el('td', { class: 'number' }, digits(point.seconds)),
+    el('td', { class: 'number' }, point.arm === BASELINE ? '–' : gainWords(point, decimals)),
+    el('td', { class: 'number' }, point.arm === BASELINE ? '–' : point.low === null ? 'no interval' : `${inColumn(point.low, decimals)} to ${inColumn(point.high, decimals)}`),
+    el('td', { class: 'number' }, inColumn(point.model_calls, costs.model_calls)), el('td', { class: 'number' }, inColumn(point.seconds, costs.seconds)),
     el('td', {}, point.front_calls ? `on the front (in ${Math.round(100 * point.share_calls)} % of redrawn cases)` : ''));
   return el('div', { class: 'scroll' }, el('table', { class: 'values wide' },
     el('thead', {}, el('tr', {}, ...['arm', 'gain', '95 %', 'model calls', 'seconds', 'by model calls'].map((head, i) => el('th', { scope: 'col', class: i && i < 5 ? 'number' : null }, head)))),
@@ -153,17 +164,20 @@ function frontTable() {
 function showSections() {
   for (const { id, title, sentences, tables, figures } of DATA.sections) {
     byId('more').append(el('section', { id, 'aria-labelledby': `${id}-title` }, el('h2', { id: `${id}-title` }, title),
-      ...sentences.map(sentence => el('p', { class: 'lead' }, sentence)),
-      ...figures.map(figure => makeFigure(figure.says, () => figure)),
+      ...sentences.slice(0, 1).map(sentence => el('p', { class: 'lead' }, sentence)),
+      sentences.length > 1 ? el('ul', { class: 'notes' }, ...sentences.slice(1).map(sentence => el('li', {}, sentence))) : '',
+      ...figures.map(figure => makeFigure(figure.says, () => figure, figure.layout.height)),
       ...tables.map(plainTable)));
   }
 }
 
 function plainTable({ caption, columns, rows }) {
+  const numbers = columns.map((_, i) => i > 0 && rows.every(row => typeof row[i] !== 'string'));
+  const decimals = columns.map((_, i) => decimalsOf(rows.map(row => row[i])));
   const cell = (value, i) => (i === 0
     ? el('th', { scope: 'row' }, ARM.has(value) ? swatch(value) : '', String(value))
-    : el('td', { class: typeof value === 'string' ? '' : 'number' }, typeof value === 'string' ? value : digits(value)));
+    : el('td', { class: typeof value === 'string' ? '' : 'number' }, typeof value === 'string' ? value : inColumn(value, decimals[i])));
   return el('div', { class: 'scroll' }, el('table', { class: 'values wide' }, el('caption', {}, caption),
-    el('thead', {}, el('tr', {}, ...columns.map(column => el('th', { scope: 'col' }, column)))),
+    el('thead', {}, el('tr', {}, ...columns.map((column, i) => el('th', { scope: 'col', class: numbers[i] ? 'number' : null }, column)))),
     el('tbody', {}, ...rows.map(row => el('tr', {}, ...row.map(cell))))));
 }

@@ -1,6 +1,8 @@
 /* What each arm really runs: its noise levels, who answers at each, and what that costs. */
 
-const PLAN = { width: 640, height: 150, left: 30, right: 8, top: 10, bottom: 22 };
+const PLAN = { height: 160, left: 30, right: 8, top: 10, bottom: 24 };
+/** Drawn about as wide as it is shown, so that its letters and dots keep their size. */
+const planWidth = () => (innerWidth < 720 ? Math.max(240, innerWidth - 72) : 600);
 
 function showPlans() {
   const place = byId('plans');
@@ -26,14 +28,14 @@ function planCard(arm, most) {
     el('td', { class: 'number' }, stage.steps), el('td', { class: 'number' }, `${stage.sigma_start.toFixed(3)} ${{ noise: 'noise', renoise: 'renoised', continue: 'goes on' }[stage.takeover] || ''}${stage.denoise === null || stage.denoise === undefined ? '' : ` (denoise ${stage.denoise})`}`),
     el('td', { class: 'number' }, stage.sigma_end.toFixed(3)), el('td', { class: 'number' }, digits(stage.cfg)),
     el('td', {}, expertCounts(stage.experts)), el('td', { class: 'number' }, stage.model_calls)));
-  const heads = ['stage', 'sampler', 'steps', 'from sigma', 'to', 'cfg', 'experts', 'model calls'];
+  const heads = [['stage'], ['sampler'], ['steps', 'number'], ['from sigma', 'number'], ['to', 'number'], ['cfg', 'number'], ['experts'], ['model calls', 'number']];
   return el('article', { class: 'plan' },
     el('header', {}, el('h3', {}, swatch(arm.name), ...breakable(arm.name)), el('p', { class: 'muted' }, `${plural(arm.model_calls, 'model call')} a video`)),
     arm.overrides.length ? el('p', { class: 'overrides' }, ...arm.overrides.map(text => el('code', {}, text))) : '',
     arm.combines.length ? el('p', { class: 'muted' }, `combines ${arm.combines.join(' and ')}`) : '',
     planPicture(arm, most),
     el('details', {}, el('summary', {}, 'In numbers'), el('div', { class: 'scroll' }, el('table', { class: 'values wide' },
-      el('thead', {}, el('tr', {}, ...heads.map(head => el('th', { scope: 'col' }, head)))), el('tbody', {}, ...rows)))),
+      el('thead', {}, el('tr', {}, ...heads.map(([head, kind]) => el('th', { scope: 'col', class: kind }, head)))), el('tbody', {}, ...rows)))),
     arm.warnings.length ? el('ul', { class: 'notes' }, ...arm.warnings.map(warning => el('li', {}, warning))) : '');
 }
 
@@ -43,9 +45,10 @@ function expertCounts(experts) {
   return [...counts].map(([expert, count]) => `${count}×${expert}`).join(' ');
 }
 
-/** Sigma over steps, stages one after another, dots in the colour of the expert that answers. */
+/** Sigma over steps, stages one after another, dots that are full or hollow by the expert that answers. */
 function planPicture(arm, most) {
-  const { width, height, left, right, top, bottom } = PLAN;
+  const { height, left, right, top, bottom } = PLAN;
+  const width = planWidth();
   const gap = 1.5;
   const all = most + gap * 3;
   const x = step => left + (step / all) * (width - left - right);
@@ -63,7 +66,7 @@ function planPicture(arm, most) {
     parts.push(svg('polyline', { class: 'sigmas', points: points.map(([at, sigma]) => `${x(at).toFixed(1)},${y(sigma).toFixed(1)}`).join(' ') }));
     points.slice(0, -1).forEach(([at, sigma], i) => {
       const who = stage.experts[Math.min(stage.experts.length - 1, Math.floor((i * stage.experts.length) / (points.length - 1)))];
-      parts.push(svg('circle', { class: `expert-${experts.indexOf(who)}`, cx: x(at), cy: y(sigma), r: 3 }, svg('title', {}, `${stage.name}, step ${i + 1}: sigma ${sigma} (${who})`)));
+      parts.push(svg('circle', { class: `expert-${experts.indexOf(who)}`, cx: x(at), cy: y(sigma), r: width < 500 ? 2.2 : 3 }, svg('title', {}, `${stage.name}, step ${i + 1}: sigma ${sigma} (${who})`)));
     });
     parts.push(svg('text', { x: x(step + stage.steps / 2), y: height - 6, 'text-anchor': 'middle' }, stage.name));
     last = [step + stage.steps, stage.sigmas[stage.sigmas.length - 1]];

@@ -4,7 +4,7 @@ function makeTransport() {
   const button = (words, title, act, kind = '') => el('button', { type: 'button', class: kind, title, 'aria-label': title, onclick: act }, words);
   const playing = button(icon('play'), 'Play (space)', toggle, 'play');
   const scrub = el('input', { type: 'range', min: 0, step: 1, value: 0, class: 'scrub', 'aria-label': 'Frame', oninput: () => seekFrame(Number(scrub.value)) });
-  const place = el('output', { class: 'place' });
+  const place = el('span', { class: 'place' }); // the slider says it to readers of screens, when asked
   const zoomed = el('output', { class: 'zoomed', 'aria-label': 'Zoom' });
   const bar = el('div', { class: 'transport', role: 'group', 'aria-label': 'All videos, on one clock' },
     el('div', { class: 'buttons' },

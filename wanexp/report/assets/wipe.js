@@ -141,6 +141,6 @@ function valuesTable(sides) {
   const cost = key => el('tr', {}, el('th', { scope: 'row' }, { model_calls: 'model calls', seconds: 'seconds of sampling' }[key]), ...trials.map(trial => el('td', { class: 'number' }, digits(trial && trial[key]))));
   return el('div', { class: 'scroll' }, el('table', { class: 'values' },
     el('caption', {}, `${state.case}, seed ${state.seed}`),
-    el('thead', {}, el('tr', {}, el('td', {}), ...sides.map(side => el('th', { scope: 'col' }, side.name === SOURCE ? '' : swatch(side.name), side.name)))),
+    el('thead', {}, el('tr', {}, el('td', {}), ...sides.map(side => el('th', { scope: 'col', class: 'number' }, side.name === SOURCE ? '' : swatch(side.name), side.name)))),
     el('tbody', {}, ...rows, cost('model_calls'), cost('seconds'))));
 }
