@@ -28,18 +28,25 @@ def sitting(study):
     return Sitting(study=study, rater="anna", pairs=pairs, host="127.0.0.1")
 
 
-@pytest.fixture
-def page(browser, sitting):
-    server = open_server(sitting, 0)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+@pytest.fixture(scope="module")
+def window(browser):
     page = browser.new_page()
     page.complaints = []
     page.on("console", lambda message: page.complaints.append(message.text))
     page.on("pageerror", lambda error: page.complaints.append(str(error)))
-    page.goto(address(server, sitting))
-    page.server = server
     yield page
     page.close()
+
+
+@pytest.fixture
+def page(window, sitting):
+    server = open_server(sitting, 0)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    window.goto(address(server, sitting))
+    window.server = server
+    yield window
+    window.goto("about:blank")
+    window.complaints.clear()
     server.shutdown()
     server.server_close()
 

@@ -21,7 +21,7 @@ def served(tmp_path):
     pairs = draw_pairs(study, load_study(study.root), "anna")
     sitting = Sitting(study=study, rater="anna", pairs=pairs, host="127.0.0.1")
     server = open_server(sitting, 0)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     yield sitting, server.server_address[1]
     server.shutdown()
     server.server_close()

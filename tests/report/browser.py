@@ -27,6 +27,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+WIDTH, HEIGHT = 1200, 900
 PATIENCE = 20.0
 """Seconds that a page may take on a busy machine."""
 
@@ -50,10 +51,53 @@ class Watched:
     asked: list[str] = field(default_factory=list)
 
     def open(self, address: str, selector: str = "#videos") -> None:
+        """Loads a page anew, whatever stood here before."""
+        if self.page.url != "about:blank":
+            self.page.goto("about:blank")
         self.page.goto(address)
         self.page.locator(selector).scroll_into_view_if_needed()
         self.page.evaluate("s => document.querySelector(s).scrollIntoView()", selector)
         self.settle()
+
+    def show(self, view: str, selector: str = "#videos") -> None:
+        """Follows a link within the page, as ``#`` and these words."""
+        self.page.evaluate("view => { location.hash = view }", view)
+        self.settle()
+        self.page.evaluate("s => document.querySelector(s).scrollIntoView()", selector)
+        self.settle()
+
+    def at_rest(self, home: str) -> None:
+        """Shows the page ``home`` as if it had just been opened and put on its first frame."""
+        if self.page.url.partition("#")[0] != home:
+            self.open(f"{home}#frame=0&section=videos")
+            return
+        self.page.evaluate(
+            """() => {
+                document.querySelectorAll('dialog[open]').forEach(node => node.close());
+                document.activeElement.blur();
+                history.replaceState(null, '', '#frame=1');
+            }"""
+        )
+        if self.page.evaluate("wanexp.clock.playing"):
+            self.page.keyboard.press("k")
+        self.show("frame=0&section=videos")
+
+    def resize(self, width: int, height: int) -> None:
+        self.page.set_viewport_size({"width": width, "height": height})
+
+    def as_at_first(self) -> None:
+        """The window's own size, a light screen, little motion."""
+        self.resize(WIDTH, HEIGHT)
+        self.page.emulate_media(color_scheme="light", reduced_motion="reduce")
+
+    def check(self) -> None:
+        """It stayed silent and at home since the last time."""
+        complaints, asked = self.complaints.copy(), self.asked.copy()
+        self.complaints.clear()
+        self.asked.clear()
+        assert complaints == []
+        at_home = ("file:", "data:", "blob:", "about:")
+        assert [url for url in asked if not url.startswith(at_home)] == []
 
     def settle(self) -> None:
         """Waits until every screen in sight has its picture."""
@@ -101,8 +145,8 @@ def watched(
     browser: Browser,
     *,
     still: bool = True,
-    width: int = 1200,
-    height: int = 900,
+    width: int = WIDTH,
+    height: int = HEIGHT,
     scheme: str = "light",
     players_only: bool = False,
 ) -> Iterator[Watched]:
@@ -121,8 +165,7 @@ def watched(
         page.add_init_script("window.wanexpPlayersOnly = true")
     yield seen
     context.close()
-    assert seen.complaints == []
-    assert [url for url in seen.asked if not url.startswith(("file:", "data:", "blob:"))] == []
+    seen.check()
 
 
 def address(page: Path, hash_: str = "") -> str:

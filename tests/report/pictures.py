@@ -44,7 +44,7 @@ def main(study: StudyPaths) -> None:
     pairs = draw_pairs(study, load_study(study.root), "pictures")
     sitting = Sitting(study=study, rater="pictures", pairs=pairs, host="127.0.0.1")
     server = open_server(sitting, 0)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     with chromium() as browser:
         for name, (scheme, width, height, view, place) in SHOTS.items():
             with watched(browser, width=width, height=height, scheme=scheme) as seen:

@@ -5,11 +5,18 @@ from dataclasses import replace
 import pytest
 
 from analysis.load import load_study
-from tests.report.studies import make_numbered_study
 from wanexp.compare import compared
 from wanexp.report.verdict import effects_tree
 
-CASES = ("astronaut", "coffee", "brick", "rocket", "cell")
+
+@pytest.fixture(scope="module")
+def table(forms):
+    return load_study(forms.study.root)
+
+
+@pytest.fixture(scope="module")
+def found(table):
+    return compared(table)
 
 
 @pytest.mark.parametrize(
@@ -17,10 +24,8 @@ CASES = ("astronaut", "coffee", "brick", "rocket", "cell")
     [("better", "gain"), ("worse", "loss"), ("no difference found", "open")],
 )
 def test_the_deciding_effect_is_coloured_by_its_verdict_whatever_its_own_interval(
-    tmp_path, verdict, state
+    table, found, verdict, state
 ):
-    table = load_study(make_numbered_study(tmp_path / "studies" / "ab", cases=CASES).root)
-    found = compared(table)
     assert found is not None
     arms = tuple(
         replace(arm, ruling=replace(arm.ruling, verdict=verdict)) for arm in found.comparison.arms
@@ -32,9 +37,8 @@ def test_the_deciding_effect_is_coloured_by_its_verdict_whatever_its_own_interva
     assert cell["state"] == state
 
 
-def test_what_was_not_tested_has_no_colour(tmp_path):
-    table = load_study(make_numbered_study(tmp_path / "studies" / "ab", cases=CASES).root)
-    tree = effects_tree(table, compared(table))
+def test_what_was_not_tested_has_no_colour(table, found):
+    tree = effects_tree(table, found)
     assert isinstance(tree, dict)
     others = {name: cell["state"] for name, cell in tree["arms"]["C"].items() if name != "flicker"}
     assert others and set(others.values()) <= {"open", "none"}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.report.browser import PATIENCE, needs_chromium, watched
+from tests.report.browser import PATIENCE, needs_chromium
 from tests.report.studies import change_rows, make_numbered_study
 from wanexp.cli import main
 from wanexp.record import StudyPaths, TrialRecord
@@ -52,17 +52,16 @@ def holes(tmp_path: Path) -> StudyPaths:
 
 
 @needs_chromium
-def test_what_is_missing_is_said_where_it_would_be(browser, holes, tmp_path):
+def test_what_is_missing_is_said_where_it_would_be(window, holes, tmp_path):
     page = write_folder(holes, tmp_path / "page").page
-    with watched(browser) as seen:
-        seen.open(page.as_uri())
-        words = seen.page.locator("#videos").inner_text()
-        troubles = seen.page.locator("#troubles").inner_text()
-        head = seen.page.locator("#verdict").inner_text()
-        undefined = seen.page.locator("#undefined").inner_text()
-        seen.page.evaluate("location.hash = 'view=stages&arm=A&case=astronaut'")
-        seen.until("wanexp.state().view === 'stages'")
-        stages = seen.page.locator("#stage").inner_text()
+    window.open(page.as_uri())
+    words = window.page.locator("#videos").inner_text()
+    troubles = window.page.locator("#troubles").inner_text()
+    head = window.page.locator("#verdict").inner_text()
+    undefined = window.page.locator("#undefined").inner_text()
+    window.page.evaluate("location.hash = 'view=stages&arm=A&case=astronaut'")
+    window.until("wanexp.state().view === 'stages'")
+    stages = window.page.locator("#stage").inner_text()
     assert "Failed: CUDA out of memory </script><b>" in words
     assert "Not run yet" in words
     assert "video.mp4 is no longer in 0001000000000000" in words
@@ -81,7 +80,7 @@ def test_what_is_missing_is_said_where_it_would_be(browser, holes, tmp_path):
         (("baseline", "A"), 1, "Nothing is shown to beat baseline yet"),
     ],
 )
-def test_a_study_of_any_size_has_a_page(browser, tmp_path, arms, keep, words):
+def test_a_study_of_any_size_has_a_page(window, tmp_path, arms, keep, words):
     study = make_numbered_study(tmp_path / "young", arms=arms)
     for paths in study.found()[keep:]:
         for file in paths.root.rglob("*"):
@@ -89,12 +88,11 @@ def test_a_study_of_any_size_has_a_page(browser, tmp_path, arms, keep, words):
                 file.unlink()
         paths.record.unlink(missing_ok=True)
     page = write_single(study, tmp_path / "page.html").page
-    with watched(browser) as seen:
-        seen.open(page.as_uri())
-        assert seen.page.locator("h1").inner_text() == words
-        for view in ("compare", "stages", "grid"):
-            seen.page.evaluate(f"location.hash = 'view={view}'")
-            seen.until(f"wanexp.state().view === '{view}'")
+    window.open(page.as_uri())
+    assert window.page.locator("h1").inner_text() == words
+    for view in ("compare", "stages", "grid"):
+        window.page.evaluate(f"location.hash = 'view={view}'")
+        window.until(f"wanexp.state().view === '{view}'")
 
 
 @pytest.fixture
@@ -114,7 +112,7 @@ def served(tmp_path: Path) -> Iterator[str]:
     quiet = type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
     handler = functools.partial(quiet, directory=str(tmp_path))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}/pane.html"
     server.shutdown()
 
@@ -161,7 +159,7 @@ def test_the_single_file_plays_in_a_frame_without_origin_or_neighbours(
 
 
 @needs_chromium
-def test_sections_of_plain_data_stand_on_the_page(browser, forms, tmp_path):
+def test_sections_of_plain_data_stand_on_the_page(window, forms, tmp_path):
     section = Section(
         id="ratings",
         title="What people prefer",
@@ -176,44 +174,45 @@ def test_sections_of_plain_data_stand_on_the_page(browser, forms, tmp_path):
         ),
     )
     page = write_single(forms.study, tmp_path / "page.html", [section]).page
-    with watched(browser) as seen:
-        seen.open(page.as_uri() + "#section=ratings", "#ratings")
-        seen.until("document.querySelector('#ratings .points, #ratings .bars, #ratings .trace')")
-        words = seen.page.locator("#ratings").inner_text()
-        assert "What people prefer" in words and "Two raters" in words
-        assert seen.page.locator("nav a", has_text="What people prefer").count() == 1
+    window.open(page.as_uri() + "#section=ratings", "#ratings")
+    window.until("document.querySelector('#ratings .points, #ratings .bars, #ratings .trace')")
+    words = window.page.locator("#ratings").inner_text()
+    assert "What people prefer" in words and "Two raters" in words
+    assert window.page.locator("nav a", has_text="What people prefer").count() == 1
 
 
 @needs_chromium
 @pytest.mark.parametrize("count", [6, pytest.param(20, marks=pytest.mark.slow)])
-def test_two_hundred_trials_are_as_light_as_sixty(browser, tmp_path, count):
+def test_two_hundred_trials_are_as_light_as_sixty(window, tmp_path, count):
     cases = [f"case{number}" for number in range(count)]
     arms = ("baseline", "A", "B", "C", "D")
-    study = make_numbered_study(tmp_path / "large", arms=arms, cases=cases, seeds=(0, 1))
+    study = make_numbered_study(
+        tmp_path / "large", arms=arms, cases=cases, seeds=(0, 1), frames=9, stages=False
+    )
     page = write_single(study, tmp_path / "page.html").page
-    with watched(browser, still=False) as seen:
-        seen.open(page.as_uri())
-        loaded = seen.page.evaluate(
-            "performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd"
-        )
-        most, gaps = seen.page.evaluate(
-            """async () => {
-                const end = document.querySelector('#effects').offsetTop - 900;
-                let most = 0, last = performance.now();
-                const gaps = [];
-                for (let y = scrollY; y < end; y += 120) {
-                    scrollTo(0, y);
-                    await new Promise(requestAnimationFrame);
-                    most = Math.max(most, wanexp.screens.size);
-                    gaps.push(performance.now() - last);
-                    last = performance.now();
-                }
-                return [most, gaps.sort((a, b) => a - b)];
-            }"""
-        )
-        seen.page.evaluate("document.querySelectorAll('.row')[10].scrollIntoView()")
-        seen.settle()
-        assert len(set(seen.numbers())) == 1
+    window.page.emulate_media(reduced_motion="no-preference")
+    window.open(page.as_uri())
+    loaded = window.page.evaluate(
+        "performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd"
+    )
+    most, gaps = window.page.evaluate(
+        """async () => {
+            const end = document.querySelector('#effects').offsetTop - 900;
+            let most = 0, last = performance.now();
+            const gaps = [];
+            for (let y = scrollY; y < end; y += 120) {
+                scrollTo(0, y);
+                await new Promise(requestAnimationFrame);
+                most = Math.max(most, wanexp.screens.size);
+                gaps.push(performance.now() - last);
+                last = performance.now();
+            }
+            return [most, gaps.sort((a, b) => a - b)];
+        }"""
+    )
+    window.page.evaluate("document.querySelectorAll('.row')[10].scrollIntoView()")
+    window.settle()
+    assert len(set(window.numbers())) == 1
     assert most <= 60, "tiles far away hold no canvas"
     assert loaded < 4000
     assert gaps[len(gaps) // 2] < 100

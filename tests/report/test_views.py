@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.report.browser import address, needs_chromium, watched
+from tests.report.browser import address, needs_chromium
 from tests.report.studies import make_numbered_study
 from wanexp.report.page import write_folder
 
@@ -20,138 +20,122 @@ def redness(picture: np.ndarray, x: float) -> float:
     return float((part[:, 0] - part[:, 2]).mean())
 
 
-def test_the_wipe_shows_one_arm_on_each_side_of_its_edge(browser, forms):
-    with watched(browser) as seen:
-        seen.open(forms.folder + "#view=compare&a=baseline&b=C&split=0.5&frame=3&section=videos")
-        (picture,) = seen.pictures(WIPE)
-        left, right = redness(picture, 0.4), redness(picture, 0.6)
-        assert abs(left) < 8, "the baseline's shade is grey"
-        assert right > 22, "C's is warm"
-        for _ in range(8):
-            seen.page.locator(".wipe-handle").press("ArrowRight")
-        assert seen.state("split") == pytest.approx(0.66)
-        (picture,) = seen.pictures(WIPE)
-        assert abs(redness(picture, 0.6)) < 8
+def test_the_wipe_shows_one_arm_on_each_side_of_its_edge(seen):
+    seen.show("view=compare&a=baseline&b=C&split=0.5&frame=3&section=videos")
+    (picture,) = seen.pictures(WIPE)
+    left, right = redness(picture, 0.4), redness(picture, 0.6)
+    assert abs(left) < 8, "the baseline's shade is grey"
+    assert right > 22, "C's is warm"
+    for _ in range(8):
+        seen.page.locator(".wipe-handle").press("ArrowRight")
+    assert seen.state("split") == pytest.approx(0.66)
+    (picture,) = seen.pictures(WIPE)
+    assert abs(redness(picture, 0.6)) < 8
 
 
-def test_the_wipe_follows_the_hand(browser, forms):
-    with watched(browser) as seen:
-        seen.open(forms.folder + "#view=compare&b=C&section=videos")
-        box = seen.page.locator(WIPE).bounding_box()
-        assert box
-        middle = box["y"] + box["height"] / 2
-        seen.page.mouse.move(box["x"] + box["width"] / 2, middle)
-        seen.page.mouse.down()
-        seen.page.mouse.move(box["x"] + 0.25 * box["width"], middle, steps=4)
-        seen.page.mouse.up()
-        assert seen.state("split") == pytest.approx(0.25, abs=0.01)
-        assert seen.page.locator(".wipe-handle").get_attribute("aria-valuenow") == "25"
+def test_the_wipe_follows_the_hand(seen):
+    seen.show("view=compare&b=C&section=videos")
+    box = seen.page.locator(WIPE).bounding_box()
+    assert box
+    middle = box["y"] + box["height"] / 2
+    seen.page.mouse.move(box["x"] + box["width"] / 2, middle)
+    seen.page.mouse.down()
+    seen.page.mouse.move(box["x"] + 0.25 * box["width"], middle, steps=4)
+    seen.page.mouse.up()
+    assert seen.state("split") == pytest.approx(0.25, abs=0.01)
+    assert seen.page.locator(".wipe-handle").get_attribute("aria-valuenow") == "25"
 
 
-def test_the_difference_of_a_video_and_itself_is_black(browser, forms):
-    with watched(browser) as seen:
-        seen.open(forms.folder + "#view=compare&a=C&b=C&mode=difference&boost=16&section=videos")
-        (same,) = seen.pictures(".big:last-child canvas")
-        seen.page.locator("select[aria-label=Left]").select_option("baseline")
-        seen.settle()
-        (other,) = seen.pictures(".big:last-child canvas")
+def test_the_difference_of_a_video_and_itself_is_black(seen):
+    seen.show("view=compare&a=C&b=C&mode=difference&boost=16&section=videos")
+    (same,) = seen.pictures(".big:last-child canvas")
+    seen.page.locator("select[aria-label=Left]").select_option("baseline")
+    seen.settle()
+    (other,) = seen.pictures(".big:last-child canvas")
     inner = slice(20, -20)
     assert same[inner, inner].max() <= 3
     assert other[inner, inner].mean() > 20
 
 
-def test_swapping_keeps_each_arm_where_it_was_on_the_picture(browser, forms):
-    with watched(browser) as seen:
-        seen.open(forms.folder + "#view=compare&a=baseline&b=C&split=0.3")
-        seen.page.keyboard.press("x")
-        assert [seen.state(key) for key in ("a", "b", "split")] == ["C", "baseline", 0.7]
+def test_swapping_keeps_each_arm_where_it_was_on_the_picture(seen):
+    seen.show("view=compare&a=baseline&b=C&split=0.3")
+    seen.page.keyboard.press("x")
+    assert [seen.state(key) for key in ("a", "b", "split")] == ["C", "baseline", 0.7]
 
 
-def test_stages_show_what_each_handed_over_and_changed(browser, forms):
-    with watched(browser) as seen:
-        seen.open(forms.folder + "#view=stages&arm=A&case=astronaut&frame=5&section=videos")
-        page = seen.page
-        assert page.locator(".stage-list > li").count() == 2
-        assert page.locator(".stage-list h3").all_text_contents() == ["1. establish", "2. refine"]
-        ends = "[aria-label^='What'][aria-label*='hands over']"
-        assert seen.numbers(ends) == [5, 5]
-        assert page.locator("[aria-label*='What refine changed']").count() == 1
+def test_stages_show_what_each_handed_over_and_changed(seen):
+    seen.show("view=stages&arm=A&case=astronaut&frame=5&section=videos")
+    page = seen.page
+    assert page.locator(".stage-list > li").count() == 2
+    assert page.locator(".stage-list h3").all_text_contents() == ["1. establish", "2. refine"]
+    ends = "[aria-label^='What'][aria-label*='hands over']"
+    assert seen.numbers(ends) == [5, 5]
+    assert page.locator("[aria-label*='What refine changed']").count() == 1
 
 
 @pytest.mark.parametrize("form", ["folder", pytest.param("single", marks=pytest.mark.slow)])
-def test_an_address_brings_the_whole_view_back(browser, forms, form):
-    with watched(browser) as seen:
-        seen.open(getattr(forms, form))
-        page = seen.page
-        page.get_by_role("button", name="coffee", exact=True).click()
-        page.locator("select[aria-label=Size]").select_option("l")
-        page.locator("select[aria-label=Speed]").select_option("0.5")
-        page.keyboard.press("l")
-        page.keyboard.press("d")
-        page.keyboard.press("+")
-        page.keyboard.press(".")
-        page.keyboard.press("t")
-        seen.until("location.hash.includes('theme=')")
-        hash_, before = page.evaluate("location.hash"), page.evaluate("wanexp.state()")
-    with watched(browser) as again:
-        again.open(getattr(forms, form) + hash_)
-        after = again.page.evaluate("wanexp.state()")
+def test_an_address_brings_the_whole_view_back(window, forms, form):
+    page = window.page
+    window.open(getattr(forms, form))
+    page.get_by_role("button", name="coffee", exact=True).click()
+    page.locator("select[aria-label=Size]").select_option("l")
+    page.locator("select[aria-label=Speed]").select_option("0.5")
+    for key in "ld+.t":
+        page.keyboard.press(key)
+    window.until("location.hash.includes('theme=')")
+    hash_, before = page.evaluate("location.hash"), page.evaluate("wanexp.state()")
+    window.open(getattr(forms, form) + hash_)
+    after = page.evaluate("wanexp.state()")
     assert before == after
     assert (after["view"], after["mode"], after["frame"]) == ("compare", "difference", 1)
     assert after["cases"] == ["coffee"]
 
 
-def test_an_address_that_makes_no_sense_is_a_page_at_rest(browser, forms):
+def test_an_address_that_makes_no_sense_is_a_page_at_rest(window, forms):
     nonsense = "#view=tunnel&arms=%E0%A4%A|nobody&frame=-9&zoom=a,b&speed=77&split=9&__proto__=1"
-    with watched(browser) as seen:
-        seen.open(forms.folder + nonsense)
-        state, rest = seen.page.evaluate("[wanexp.state(), wanexp.rest]")
+    window.open(forms.folder + nonsense)
+    state, rest = window.page.evaluate("[wanexp.state(), wanexp.rest]")
     assert state == {**rest, "frame": 0, "split": 1}
 
 
-def test_a_link_that_is_followed_changes_the_view(browser, forms):
-    with watched(browser) as seen:
-        seen.open(forms.folder)
-        seen.page.evaluate("location.hash = '#view=compare&b=A&frame=9'")
-        seen.until("wanexp.state().view === 'compare'")
-        seen.settle()
-        assert seen.numbers(WIPE) == [9]
+def test_a_link_that_is_followed_changes_the_view(seen):
+    seen.page.evaluate("location.hash = '#view=compare&b=A&frame=9'")
+    seen.until("wanexp.state().view === 'compare'")
+    seen.settle()
+    assert seen.numbers(WIPE) == [9]
 
 
-def test_filters_show_what_was_chosen_and_all_again(browser, forms):
-    with watched(browser) as seen:
-        seen.open(forms.folder)
-        page = seen.page
-        arms = page.get_by_role("group", name="Arms")
-        arms.get_by_role("button", name="C", exact=True).click()
-        seen.settle()
-        assert set(
-            page.locator(".tile[data-arm]").evaluate_all("t => t.map(n => n.dataset.arm)")
-        ) == {"C"}
-        arms.get_by_role("button", name="A", exact=True).click()
-        page.get_by_role("button", name="brick", exact=True).click()
-        seen.settle()
-        assert page.locator(".row").count() == 1
-        assert page.locator(".tile[data-arm]").count() == 2
-        page.get_by_role("button", name="brick", exact=True).click()
-        assert page.locator(".row").count() == 5
+def test_filters_show_what_was_chosen_and_all_again(seen):
+    page = seen.page
+    arms = page.get_by_role("group", name="Arms")
+    arms.get_by_role("button", name="C", exact=True).click()
+    seen.settle()
+    assert set(page.locator(".tile[data-arm]").evaluate_all("t => t.map(n => n.dataset.arm)")) == {
+        "C"
+    }
+    arms.get_by_role("button", name="A", exact=True).click()
+    page.get_by_role("button", name="brick", exact=True).click()
+    seen.settle()
+    assert page.locator(".row").count() == 1
+    assert page.locator(".tile[data-arm]").count() == 2
+    page.get_by_role("button", name="brick", exact=True).click()
+    assert page.locator(".row").count() == 5
 
 
-def test_a_jump_over_rows_that_are_not_filled_yet_arrives(browser, forms):
-    with watched(browser, width=700, height=500) as seen:
-        seen.page.goto(forms.folder + "#section=effects&size=l")
-        seen.until("document.querySelectorAll('.tile').length > 0")
-        seen.page.wait_for_timeout(400)
-        top = seen.page.evaluate("document.querySelector('#effects').getBoundingClientRect().top")
+def test_a_jump_over_rows_that_are_not_filled_yet_arrives(window, forms):
+    window.resize(700, 500)
+    window.page.goto("about:blank")
+    window.page.goto(forms.folder + "#section=effects&size=l")
+    window.until("document.querySelectorAll('.tile').length > 0")
+    window.page.wait_for_timeout(400)
+    top = window.page.evaluate("document.querySelector('#effects').getBoundingClientRect().top")
     assert -20 <= top <= 140
 
 
-def test_a_tile_opens_its_arm_against_the_baseline(browser, forms):
-    with watched(browser) as seen:
-        seen.open(forms.folder)
-        seen.page.get_by_role("button", name="Compare C, coffee, seed 0 with baseline").click()
-        seen.settle()
-        state = seen.page.evaluate("wanexp.state()")
+def test_a_tile_opens_its_arm_against_the_baseline(seen):
+    seen.page.get_by_role("button", name="Compare C, coffee, seed 0 with baseline").click()
+    seen.settle()
+    state = seen.page.evaluate("wanexp.state()")
     assert [state[key] for key in ("view", "a", "b", "case")] == [
         "compare",
         "baseline",
@@ -160,93 +144,97 @@ def test_a_tile_opens_its_arm_against_the_baseline(browser, forms):
     ]
 
 
-def test_a_point_of_the_chart_opens_its_videos(browser, forms):
-    with watched(browser) as seen:
-        seen.open(forms.folder, "#cost")
-        seen.until("document.querySelectorAll('#cost .points path').length >= 3")
-        page = seen.page
-        page.wait_for_timeout(300)
-        box = page.locator("#cost .points path").nth(1).bounding_box()
-        assert box
-        page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-        seen.until("wanexp.state().view === 'compare'")
-        assert seen.state("b") == "A"
+def test_a_point_of_the_chart_opens_its_videos(seen):
+    seen.show("section=cost", "#cost")
+    seen.until("document.querySelectorAll('#cost .points path').length >= 3")
+    page = seen.page
+    page.wait_for_timeout(300)
+    box = page.locator("#cost .points path").nth(1).bounding_box()
+    assert box
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    seen.until("wanexp.state().view === 'compare'")
+    assert seen.state("b") == "A"
 
 
-def test_keys_that_an_element_wants_are_left_to_it(browser, forms):
-    with watched(browser) as seen:
-        seen.open(forms.folder)
-        page = seen.page
-        page.locator("select[aria-label=Speed]").focus()
-        page.keyboard.press("c")
-        assert seen.state("view") == "grid"
-        page.locator("#theme").focus()
-        page.keyboard.press(" ")
-        assert seen.state("theme") == "light"
-        assert page.evaluate("wanexp.clock.playing") is False
-        page.keyboard.press("?")
-        assert page.locator("#keys").is_visible()
-        page.keyboard.press("c")
-        assert seen.state("view") == "grid", "the list of keys is open"
-        page.keyboard.press("Escape")
-        assert not page.locator("#keys").is_visible()
+def test_keys_that_an_element_wants_are_left_to_it(seen):
+    page = seen.page
+    page.locator("select[aria-label=Speed]").focus()
+    page.keyboard.press("c")
+    assert seen.state("view") == "grid"
+    page.locator("#theme").focus()
+    page.keyboard.press(" ")
+    assert seen.state("theme") == "light"
+    assert page.evaluate("wanexp.clock.playing") is False
+    page.keyboard.press("?")
+    assert page.locator("#keys").is_visible()
+    page.keyboard.press("c")
+    assert seen.state("view") == "grid", "the list of keys is open"
+    page.keyboard.press("Escape")
+    assert not page.locator("#keys").is_visible()
 
 
-def test_everything_that_can_be_pressed_has_a_name(browser, forms):
+def test_everything_that_can_be_pressed_has_a_name(window, forms):
     unnamed = """() => [...document.querySelectorAll(
         'button, select, input, a[href], [role=slider], [role=img], [role=region]')]
         .filter(n => !(n.getAttribute('aria-label') || n.textContent.trim()
             || (n.labels && [...n.labels].some(l => l.textContent.trim()))
             || n.getAttribute('aria-labelledby')))
         .map(n => n.outerHTML.slice(0, 120))"""
-    with watched(browser) as seen:
-        seen.open(f"{forms.folder}#section=videos")
-        for view in ("grid", "compare", "stages"):
-            seen.page.evaluate(f"location.hash = 'view={view}&section=videos'")
-            seen.until(f"wanexp.state().view === '{view}'")
-            seen.settle()
-            assert seen.page.evaluate(unnamed) == []
-        page = seen.page
-        page.evaluate("scrollTo(0, 0)")
-        page.keyboard.press("Tab")
-        assert page.evaluate("document.activeElement.className") == "skip"
-        ids = page.evaluate("[...document.querySelectorAll('[id]')].map(n => n.id)")
-        assert len(ids) == len(set(ids))
+    page = window.page
+    window.open(forms.folder, "#verdict")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    for view in ("grid", "compare", "stages"):
+        window.show(f"view={view}&section=videos")
+        assert window.state("view") == view
+        assert page.evaluate(unnamed) == []
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map(n => n.id)")
+    assert len(ids) == len(set(ids))
 
 
-def test_motion_waits_for_whoever_asked_for_less(browser, forms):
+def test_playing_is_quiet_for_readers_of_screens(seen):
+    """What changes with every frame is in no live region, which would be read out each time."""
+    live = "[...document.querySelectorAll('output, [role=status], [aria-live]')]"
+    for view in ("grid", "compare"):
+        seen.show(f"view={view}&section=videos")
+        seen.page.keyboard.press("k")
+        words, place = f"{live}.map(n => n.textContent)", "wanexp.clock.time"
+        before, began = seen.page.evaluate(f"[{words}, {place}]")
+        seen.until(f"Math.abs({place} - {began}) > 0.2")
+        assert seen.page.evaluate(words) == before
+        seen.page.keyboard.press("k")
+
+
+def test_motion_waits_for_whoever_asked_for_less(window, forms):
     for still in (True, False):
-        with watched(browser, still=still) as seen:
-            seen.open(forms.folder)
-            assert seen.page.evaluate("wanexp.clock.playing") is not still
+        window.page.emulate_media(reduced_motion="reduce" if still else "no-preference")
+        window.open(forms.folder)
+        assert window.page.evaluate("wanexp.clock.playing") is not still
 
 
-def test_dark_follows_the_system_and_gives_way_to_a_choice(browser, forms):
-    paper = "getComputedStyle(document.body).backgroundColor"
-    with watched(browser, scheme="dark") as seen:
-        seen.open(forms.folder)
-        dark = seen.page.evaluate(paper)
-        seen.page.locator("#theme").click()
-        light = seen.page.evaluate(paper)
-    with watched(browser) as seen:
-        seen.open(forms.folder)
-        assert seen.page.evaluate(paper) == light
-        seen.page.evaluate("location.hash = 'theme=dark'")
-        seen.until("wanexp.state().theme === 'dark'")
-        assert seen.page.evaluate(paper) == dark
+def test_dark_follows_the_system_and_gives_way_to_a_choice(seen):
+    page, paper = seen.page, "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(paper)
+    page.emulate_media(color_scheme="dark")
+    dark = page.evaluate(paper)
+    assert dark != light
+    page.locator("#theme").click()
+    assert page.evaluate(paper) == light
+    page.emulate_media(color_scheme="light")
+    seen.show("theme=dark")
+    assert page.evaluate(paper) == dark
 
 
-def test_a_telephone_needs_no_scrolling_sideways(browser, forms):
-    with watched(browser, width=360, height=780) as seen:
-        seen.open(f"{forms.folder}#section=videos")
-        for view in ("grid", "compare", "stages"):
-            seen.page.evaluate(f"location.hash = 'view={view}&section=videos'")
-            seen.until(f"wanexp.state().view === '{view}'")
-            seen.settle()
-            assert seen.page.evaluate("document.documentElement.scrollWidth") <= 360, view
+def test_a_telephone_needs_no_scrolling_sideways(window, forms):
+    window.resize(360, 780)
+    window.open(f"{forms.folder}#section=videos")
+    for view in ("grid", "compare", "stages"):
+        window.show(f"view={view}&section=videos")
+        assert window.state("view") == view
+        assert window.page.evaluate("document.documentElement.scrollWidth") <= 360, view
 
 
-def test_long_names_of_arms_stay_inside_their_places(browser, tmp_path):
+def test_long_names_of_arms_stay_inside_their_places(window, tmp_path):
     arms = ("establish.cfg=1,refine.cfg=1.5", "establish.cfg=2,refine.cfg=2.5")
     study = make_numbered_study(tmp_path / "long", arms=arms, cases=("astronaut",))
     page = address(write_folder(study, tmp_path / "page").page)
@@ -254,7 +242,7 @@ def test_long_names_of_arms_stay_inside_their_places(browser, tmp_path):
         '.hero figcaption, .facts dd, .rulings button, .tile figcaption, #cost .figure')]
         .filter(n => n.scrollWidth > n.clientWidth + 1).map(n => n.textContent)"""
     for width in (390, 1200):
-        with watched(browser, width=width) as seen:
-            seen.open(page, "#cost")
-            assert seen.page.evaluate(sticking_out) == []
-            assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+        window.resize(width, 900)
+        window.open(page, "#cost")
+        assert window.page.evaluate(sticking_out) == []
+        assert window.page.evaluate("document.documentElement.scrollWidth") <= width
