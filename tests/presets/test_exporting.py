@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.planted import plant, sweep, write_sweep
 from wanexp.cli import main
 from wanexp.compose import compose_tree
 from wanexp.config import recipe_from, trial_from
@@ -22,15 +21,9 @@ from wanexp.record import StudyPaths, TrialRecord, read_record
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+def folder(swept, tmp_path_factory) -> Path:
     """A finished study in which A is better than the baseline by flicker."""
-    home = tmp_path_factory.mktemp("home")
-    write_sweep(home)
-    with pytest.MonkeyPatch.context() as patch:
-        plant(patch, {"A": 0.5, "B": 1.0, "C": 1.0})
-        status, result, _ = sweep(home)
-    assert (status, result["failed"]) == (0, 0)
-    return home
+    return shutil.copytree(swept, tmp_path_factory.mktemp("exporting") / "home")
 
 
 def run(folder: Path, *arguments: str) -> tuple[int, str, str]:

@@ -10,28 +10,18 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 
-from tests.planted import plant, sweep, write_sweep
 from tests.presets.test_exporting import run
 from wanexp.tracking.registry import ALIAS, CONTENT, model_name
 
 EXPORT = ("export", "mine", "--best")
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, tables) -> Path:
+@pytest.fixture
+def folder(swept, tables, tmp_path) -> Path:
     """A study in which A is better than the baseline, and MLflow's tables."""
-    home = tmp_path_factory.mktemp("home")
-    write_sweep(home)
-    with pytest.MonkeyPatch.context() as patch:
-        plant(patch, {"A": 0.5, "B": 1.0, "C": 1.0})
-        sweep(home)
+    home = shutil.copytree(swept, tmp_path / "home")
     shutil.copy(tables, home / "studies" / "mlflow.db")
     return home
-
-
-@pytest.fixture
-def folder(finished, tmp_path) -> Path:
-    return shutil.copytree(finished, tmp_path / "home")
 
 
 def client(folder: Path) -> MlflowClient:
