@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
@@ -21,6 +20,7 @@ from scipy.ndimage import gaussian_filter
 from wanexp.images import Box
 from wanexp.metrics import flow, measure
 from wanexp.metrics.flow import Mask
+from wanexp.metrics.planes import luma
 from wanexp.mini import evaluation as made
 from wanexp.mini.evaluation import HeldOut
 from wanexp.mini.expert_training import first_frame_mask
@@ -209,7 +209,7 @@ def camera_motion(video: np.ndarray, away: Mask | None = None) -> Motion:
     what a flow can hold on to, and the similarity of the whole picture is theirs, not the camera's.
     """
     height, width = video.shape[1:3]
-    greys = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in video]
+    greys = [np.rint(luma(frame)).astype(np.uint8) for frame in video]
     background = np.ones((height, width), bool) if away is None else ~away
     found = []
     for first, second in pairwise(greys):
