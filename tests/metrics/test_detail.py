@@ -14,6 +14,7 @@ from tests.metrics.clips import (
     why,
 )
 from wanexp.metrics import measure
+from wanexp.metrics.beside import original
 from wanexp.metrics.retention import EDGES, retained_in_frame
 
 FPS = 16.0
@@ -46,7 +47,8 @@ def ratios(*pictures, **rest):
 
 def kept(source, frame, mapping=None, area=EVERYWHERE, found=1.0):
     mapping = still() if mapping is None else mapping
-    return retained_in_frame(source, frame.astype(np.float32), mapping, area, found=found)
+    frame = frame.astype(np.float32)
+    return retained_in_frame(original(source), frame, mapping, area, found=found)
 
 
 def transfer(sigma):

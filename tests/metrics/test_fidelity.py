@@ -6,8 +6,9 @@ from skimage.metrics import structural_similarity
 
 from tests.metrics.clips import clip, number, why
 from wanexp.metrics import measure
+from wanexp.metrics.beside import original, set_beside
 from wanexp.metrics.flow import pixels
-from wanexp.metrics.likeness import likeness_in_frame
+from wanexp.metrics.likeness import halved, likeness
 from wanexp.metrics.planes import luma
 
 FPS = 16.0
@@ -18,7 +19,9 @@ def beside(frame, source=SOURCE):
     """The likeness of a frame in which everything is at its place."""
     height, width = frame.shape[:2]
     mapping = np.stack(pixels(height, width), axis=-1)
-    return likeness_in_frame(source, frame, mapping, np.ones((height, width), bool), found=1.0)
+    area = np.ones((height, width), bool)
+    lumas = set_beside(original(luma(source)), luma(frame), mapping, area)
+    return likeness(lumas, frame, halved(source), mapping, area, found=1.0)
 
 
 def spoilt(levels, seed=0):

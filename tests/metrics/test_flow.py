@@ -1,5 +1,7 @@
 """Flow, what is trusted of it, and the camera in it, against clips whose motion is known."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 import pytest
@@ -161,3 +163,20 @@ def test_the_flow_does_not_depend_on_the_number_of_threads():
     finally:
         cv2.setNumThreads(threads)
     assert np.array_equal(one, three)
+
+
+def test_an_engine_that_has_worked_before_finds_the_same():
+    first, second = pair_of("motorcycle", pan=(1.5, -0.7))
+    other, another = pair_of("coffee", pan=(4.0, 1.3), size=96)
+    guess = np.full((128, 128, 2), 0.5, np.float32)
+    fresh = flow._Engines().engine(0).calc(first, second, guess.copy())
+    for images in ((other, another), (first[:90], second[:90]), (second, first)):
+        flow.estimate(*images)
+    assert np.array_equal(flow.estimate(first, second, guess), fresh)
+
+
+def test_every_thread_has_an_engine_of_its_own():
+    with ThreadPoolExecutor(1) as pool:
+        there = pool.submit(flow._kept.engine, 0).result()
+    assert flow._kept.engine(0) is flow._kept.engine(0)
+    assert flow._kept.engine(0) is not there

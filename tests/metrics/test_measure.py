@@ -374,7 +374,8 @@ def test_a_larger_video_asks_for_no_larger_flow():
             regions={},
         ).grid
 
-    assert grid(480, 832) == (295, 512)
-    assert grid(2160, 3840) == (288, 512)
+    assert grid(512, 512) == (256, 256)
+    assert grid(480, 832) == (194, 337)
+    assert grid(2160, 3840) == (192, 341)
     assert grid(128, 96) == (128, 96)
     assert grid(40, 4000) == (16, 1600)

@@ -165,6 +165,30 @@ def test_a_ladder_that_does_not_rise_in_one_scene_is_caught():
     assert ("face_detail", "face") in broken(gone)
 
 
+def test_equal_readings_do_not_rise():
+    tied = perfect()
+    for level in LADDERS["blur"].levels:
+        tied = changed(tied, "detail", "blur", 0.5, level=level, scene="two")
+    assert ("detail", "blur") in broken(tied)
+
+
+def freezes(readings):
+    """The rule that motion falls as a video freezes."""
+    found = checks(Table(readings), ["motion_top5"])
+    return next(one for one in found if (one.metric, one.about) == ("motion_top5", "freeze"))
+
+
+def test_a_scene_that_stands_still_is_not_asked_whether_it_can_be_frozen():
+    readings = perfect()
+    for scene, holds in (("two", True), ("one", False)):
+        readings = changed(readings, "motion_top5", "", 0.0, scene=scene)
+        readings = changed(readings, "motion_top5", "freeze", 0.0, scene=scene)
+        rule = freezes(readings)
+        assert rule.holds is holds
+        assert "two at 64 px" in rule.note
+        assert "still" in rule.note
+
+
 def test_a_reading_off_the_draw_is_caught():
     assert ("jitter", "jitter") in broken(changed(perfect(), "jitter", "jitter", 0.56, level=0.5))
     assert ("jitter", "jitter") not in broken(

@@ -7,17 +7,10 @@ from itertools import pairwise, product
 import numpy as np
 from numpy.typing import NDArray
 
-from wanexp.metrics import flow
-from wanexp.metrics.observation import LEAST_SHARE, Observation
-from wanexp.metrics.planes import smoothed
+from wanexp.metrics.observation import Observation
+from wanexp.metrics.planes import Plane, median
 from wanexp.metrics.reading import Reading, padded, root_mean_square, summed_up, undefined
 from wanexp.metrics.spread import spread
-
-SOFT = 2.0
-"""Luma is smoothed by this much before it is compared, px: flow errs by a little."""
-
-DARKEST = 5.0
-"""Luma under this is not compared, grey levels: one level is more than 20 % there."""
 
 LEAST_USABLE = 0.01
 """The share of pixels that must be followed, lit and unclipped for a gain to be measured."""
@@ -33,7 +26,7 @@ LEAST_IN_PART = 0.25
 """The share of a part's pixels that must be usable for its gain to be measured."""
 
 Gains = NDArray[np.float64]
-"""The log gain of every frame on the one before, (T − 1, cells); NaN where there is none."""
+"""The log gain of a frame on the one before in every cell; NaN where there is none."""
 
 
 def flicker(observation: Observation) -> Reading:
@@ -64,7 +57,8 @@ def _deviation(observation: Observation, called: str, parts: int, least: float) 
     if observation.too_small:
         return undefined(observation.too_small)
     parts = min(parts, max(1, min(observation.grid) // LEAST_PART))
-    second = 100 * np.abs(np.diff(_gains(observation, parts, least), axis=0)) / 6**0.5
+    gains = spread(lambda one: _gains(one, parts, least), observation.brightenings)
+    second = 100 * np.abs(np.diff(np.stack(gains), axis=0)) / 6**0.5
     known = ~np.isnan(second)
     changes = [
         root_mean_square(row[have]) if have.any() else None
@@ -79,36 +73,15 @@ def _deviation(observation: Observation, called: str, parts: int, least: float) 
     )
 
 
-def _gains(observation: Observation, parts: int, least: float) -> Gains:
-    """The gains in each of parts × parts cells, where a share ``least`` of its pixels is usable."""
-    smooth = spread(lambda plane: smoothed(plane, SOFT), observation.lumas)
-    pairs, clipped = observation.pairs, observation.clipped
-
-    def gain(t: int) -> Gains:
-        match = pairs[t].match
-        if observation.repeats[t]:
-            return np.zeros(parts * parts)
-        if match.valid.mean() < LEAST_SHARE:
-            return np.full(parts * parts, np.nan)
-        later = flow.carried(smooth[t + 1], match.forward)
-        lit = flow.carried_mask(~clipped[t + 1], match.forward) & ~clipped[t]
-        usable = match.valid & lit & (smooth[t] > DARKEST) & (later > DARKEST)
-        ratio = np.full(usable.shape, np.inf, np.float32)
-        ratio[usable] = np.log(later[usable] / smooth[t][usable])
-        return _medians(ratio, parts, least)
-
-    return np.stack(spread(gain, range(len(pairs))))
-
-
-def _medians(ratio: NDArray[np.float32], parts: int, least: float) -> NDArray[np.float64]:
-    """The median of each part's finite entries; NaN where fewer than a share ``least`` are."""
+def _gains(brightening: Plane, parts: int, least: float) -> Gains:
+    """The median of each of parts × parts cells; NaN where under a share ``least`` is usable."""
     rows, columns = (
-        np.linspace(0, length, parts + 1).round().astype(int) for length in ratio.shape
+        np.linspace(0, length, parts + 1).round().astype(int) for length in brightening.shape
     )
     medians = np.full(parts * parts, np.nan)
     for i, ((top, bottom), (left, right)) in enumerate(product(pairwise(rows), pairwise(columns))):
-        part = ratio[top:bottom, left:right]
-        found = part[np.isfinite(part)]
+        part = brightening[top:bottom, left:right]
+        found = part[part < np.inf]
         if len(found) >= max(1, least * part.size):
-            medians[i] = float(np.median(found))
+            medians[i] = median(found)
     return medians

@@ -13,11 +13,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from wanexp.metrics.beside import LEAST_PIXELS, TOO_SMALL, Beside, Places
 from wanexp.metrics.flow import Mask
-from wanexp.metrics.planes import Plane, luma, smoothed
-from wanexp.metrics.retention import LEAST_FOUND, LEAST_PIXELS, gain, warped, zoom_of
+from wanexp.metrics.planes import Plane, luma, read, smoothed
 
 Frames = NDArray[np.uint8]
+Bytes = NDArray[np.uint8]
+"""A mask as OpenCV takes it: 0 where it is not."""
 
 REACH = 5
 """Pixels this near to a lost one or to the frame's edge are left out: windows look there, px."""
@@ -53,64 +55,85 @@ class Likeness:
     reason: str | None
 
 
-def likeness_in_frame(
-    source: Frames, frame: Frames, mapping: NDArray[np.float32], area: Mask, *, found: float
+def likeness(
+    beside: Beside, frame: Frames, colours: Plane, mapping: Places, area: Mask, *, found: float
 ) -> Likeness:
-    """One frame beside the source, both (H, W, 3); the rest as in ``retained_in_frame``."""
-    if found < LEAST_FOUND:
-        return _nothing(found, "too little of it is in the frame")
+    """One whole frame beside the source.
+
+    Args:
+        beside: The two lumas.
+        frame: (H, W, 3).
+        colours: The source as ``halved`` makes it.
+        mapping: Where in the source each frame pixel comes from, (H, W, 2).
+        area: The frame pixels to look at, (H, W).
+        found: The share of the frame that shows the source.
+    """
     window = np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8)
-    whole = cv2.erode(area.astype(np.uint8), window, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    area = whole > 0
-    if area.sum() < LEAST_PIXELS:
-        return _nothing(found, "it is too small in the frame")
-    expected = warped(source.astype(np.float32), mapping, zoom_of(mapping, area))
-    shown, shown_luma, expected_luma = frame.astype(np.float32), luma(frame), luma(expected)
+    bordered = cv2.BORDER_CONSTANT
+    eroded = cv2.erode(area.astype(np.uint8), window, borderType=bordered, borderValue=0)
+    within = np.asarray(eroded, np.uint8)
+    if cv2.countNonZero(within) < LEAST_PIXELS:
+        return nothing(found, TOO_SMALL)
     return Likeness(
-        ssim=float(_ssim(shown_luma, expected_luma)[area].mean(dtype=np.float64)),
-        overshoot=_overshoot(shown_luma, expected_luma, area),
-        saturation=_saturation(shown, expected, area),
+        ssim=cv2.mean(_ssim(beside.frame, beside.expected), within)[0],
+        overshoot=_overshoot(beside, within),
+        saturation=_saturation(frame, colours, mapping, within),
         found=found,
         reason=None,
     )
 
 
-def _nothing(found: float, reason: str) -> Likeness:
+def nothing(found: float, reason: str) -> Likeness:
+    """No likeness, and why."""
     return Likeness(ssim=None, overshoot=None, saturation=None, found=found, reason=reason)
+
+
+def halved(image: Frames | Plane) -> Plane:
+    """An image of any number of channels at half the size, float32."""
+    height, width = image.shape[:2]
+    half = (max(1, width // 2), max(1, height // 2))
+    small = cv2.resize(image, half, interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.float32)
 
 
 def _ssim(x: Plane, y: Plane) -> Plane:
     """The SSIM of every pixel."""
     mean_x, mean_y = smoothed(x, SSIM_SIGMA), smoothed(y, SSIM_SIGMA)
-    var_x = smoothed(x * x, SSIM_SIGMA) - mean_x * mean_x
-    var_y = smoothed(y * y, SSIM_SIGMA) - mean_y * mean_y
-    both = smoothed(x * y, SSIM_SIGMA) - mean_x * mean_y
-    above = (2 * mean_x * mean_y + SSIM_C1) * (2 * both + SSIM_C2)
-    below = (mean_x**2 + mean_y**2 + SSIM_C1) * (var_x + var_y + SSIM_C2)
+    means = mean_x * mean_y
+    squares = mean_x * mean_x + mean_y * mean_y
+    variances = smoothed(x * x + y * y, SSIM_SIGMA) - squares
+    both = smoothed(x * y, SSIM_SIGMA) - means
+    above = (2 * means + SSIM_C1) * (2 * both + SSIM_C2)
+    below = (squares + SSIM_C1) * (variances + SSIM_C2)
     return np.asarray(above / below, np.float32)
 
 
-def _overshoot(frame: Plane, expected: Plane, area: Mask) -> float:
-    matched = expected * gain(frame, expected)
+def _overshoot(beside: Beside, within: Bytes) -> float:
     window = np.ones((5, 5), np.uint8)
-    above = frame > cv2.dilate(matched, window) + TOLERANCE
-    below = frame < cv2.erode(matched, window) - TOLERANCE
-    return 100.0 * float((above | below)[area].mean())
+    above = beside.frame > cv2.dilate(beside.matched, window) + TOLERANCE
+    below = beside.frame < cv2.erode(beside.matched, window) - TOLERANCE
+    return 100.0 * cv2.mean((above | below).view(np.uint8), within)[0]
 
 
-def _saturation(frame: Plane, expected: Plane, area: Mask) -> float | None:
+def _saturation(frame: Frames, colours: Plane, mapping: Places, within: Bytes) -> float | None:
     """At half the size where there is a half: what is smoothed this much loses nothing by it."""
-    half = (max(1, area.shape[1] // 2), max(1, area.shape[0] // 2))
-    whole = cv2.resize(area.astype(np.float32), half, interpolation=cv2.INTER_AREA) > 0.999
+    small = halved(frame)
+    whole = (halved(within.astype(np.float32)) > 0.999).view(np.uint8)
     if not whole.any():
         return None
-    strengths, lumas = [], []
-    for image in (frame, expected):
-        small = np.asarray(cv2.resize(image, half, interpolation=cv2.INTER_AREA), np.float32)
-        grey = luma(small)
-        colour = smoothed(small - grey[..., None], COLOUR_SIGMA / 2)[whole]
-        strengths.append(math.sqrt(float(np.square(colour).mean(dtype=np.float64))))
-        lumas.append(float(grey[whole].mean(dtype=np.float64)))
-    if strengths[1] < LEAST_COLOUR or min(lumas) < 1.0:
+    # Pixel p of the whole size is at (p + 0.5)·half/whole − 0.5 of the half.
+    by = np.array(small.shape[1::-1], np.float32) / np.array(frame.shape[1::-1], np.float32)
+    places = np.asarray(halved(mapping) * by + (by - 1) / 2, np.float32)
+    expected = read(colours, places, cv2.INTER_CUBIC, cv2.BORDER_REFLECT_101)
+    (shown, level), (wanted, level_wanted) = (_colour(image, whole) for image in (small, expected))
+    if wanted < LEAST_COLOUR or min(level, level_wanted) < 1.0:
         return None
-    return strengths[0] / strengths[1] * lumas[1] / lumas[0]
+    return shown / wanted * level_wanted / level
+
+
+def _colour(image: Plane, within: Bytes) -> tuple[float, float]:
+    """RMS of the smoothed colour differences, and the mean luma, over the pixels ``within``."""
+    grey = luma(image)
+    colour = smoothed(np.asarray(image - grey[..., None], np.float32), COLOUR_SIGMA / 2)
+    square = cv2.norm(colour, cv2.NORM_L2SQR, within) / (3 * cv2.countNonZero(within))
+    return math.sqrt(square), cv2.mean(grey, within)[0]

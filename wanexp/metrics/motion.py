@@ -11,7 +11,7 @@ import numpy as np
 from wanexp.metrics import flow
 from wanexp.metrics.flow import Flow, Mask
 from wanexp.metrics.observation import Observation, Pair
-from wanexp.metrics.planes import Plane, smoothed
+from wanexp.metrics.planes import Plane, median, smoothed
 from wanexp.metrics.reading import Reading, mean, padded, summed_up, undefined
 from wanexp.metrics.spread import spread
 
@@ -51,7 +51,7 @@ def motion(observation: Observation) -> Reading:
     if refusal:
         return refusal
     speeds = [
-        None if pair.camera is None else float(np.median(_lengths(observation, pair)))
+        None if pair.camera is None else median(_lengths(observation, pair))
         for pair in observation.pairs
     ]
     return _summed_up(observation, speeds, {})
@@ -108,7 +108,7 @@ def _misfit(observation: Observation, image: Plane, other: Plane, valid: Mask) -
     """The mean squared difference about every pixel, without what exposure makes of it."""
     side = 2 * round(NEIGHBOURHOOD * min(observation.grid) / 2) + 1
     difference = other - image
-    square = np.square(difference - np.float32(np.median(difference[valid])))
+    square = np.square(difference - np.float32(median(difference[valid])))
     return np.asarray(cv2.blur(square, (side, side)), np.float32) + np.float32(ROUNDING)
 
 

@@ -1,14 +1,15 @@
 """Everything that the metrics share about one video, each part worked out once, when first asked.
 
 Letters: T frames of H × W pixels; flow lives on a working grid of h × w pixels, at most
-WORKING_SIDE on its longer side. ``per_px`` is what one working pixel is worth in frame pixels,
+WORKING_PIXELS of them. ``per_px`` is what one working pixel is worth in frame pixels,
 (x, y); boxes are (x0, y0, x1, y1) in frame pixels.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -18,18 +19,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from wanexp.metrics import flow
+from wanexp.metrics import flow, likeness, retention
+from wanexp.metrics.beside import LEAST_FOUND, TOO_LITTLE, Original, Places, original, set_beside
+from wanexp.metrics.brightness import SOFT, brightening, saturated
 from wanexp.metrics.flow import Camera, Grey, Mask, Match
-from wanexp.metrics.likeness import Likeness, likeness_in_frame
-from wanexp.metrics.planes import Plane, luma, smoothed
-from wanexp.metrics.retention import Retained, retained_in_frame
+from wanexp.metrics.likeness import Likeness
+from wanexp.metrics.planes import Plane, luma, median, smoothed
+from wanexp.metrics.retention import Retained
 from wanexp.metrics.spread import spread
 
 Box = tuple[float, float, float, float]
 Frames = NDArray[np.uint8]
 
-WORKING_SIDE = 512
-"""The longer side of the grid on which flow is estimated, px: it bounds time and memory."""
+WORKING_PIXELS = 256 * 256
+"""Of the grid on which flow is estimated: they bound time and memory. See docs/metrics.md for what
+larger frames lose by it."""
 
 LEAST_SHARE = 0.25
 """Flow that fewer of its pixels than this agree with counts for nothing; by chance 14 % do."""
@@ -84,7 +88,7 @@ class Observation:
         self.regions = regions
         self.lpips_weights = lpips_weights
         self.face_model = face_model
-        self._retained: dict[Box | None, tuple[Retained, ...]] = {}
+        self._in_box: dict[Box, tuple[Retained, ...]] = {}
 
     @property
     def size(self) -> tuple[int, int]:
@@ -93,12 +97,12 @@ class Observation:
 
     @cached_property
     def grid(self) -> tuple[int, int]:
-        """(h, w): the frames' size, or smaller so that the longer side is WORKING_SIDE.
+        """(h, w): the frames' size, or smaller so that there are at most WORKING_PIXELS.
 
         Very long and narrow frames keep a shorter side that flow can still be estimated on.
         """
-        longer, shorter = max(self.size), min(self.size)
-        shrink = min(1.0, max(WORKING_SIDE / longer, flow.MIN_SIDE / shorter))
+        by_area = math.sqrt(WORKING_PIXELS / (self.size[0] * self.size[1]))
+        shrink = min(1.0, max(by_area, flow.MIN_SIDE / min(self.size)))
         return round(self.size[0] * shrink), round(self.size[1] * shrink)
 
     @cached_property
@@ -131,8 +135,7 @@ class Observation:
         """
 
         def in_frame(frame: Frames) -> Mask:
-            saturated = (frame.max(axis=-1) >= 254).astype(np.float32)
-            return smoothed(self._shrunk(saturated), 2.0) > 0.1
+            return smoothed(self._shrunk(saturated(frame)), 2.0) > 0.1
 
         return tuple(spread(in_frame, self.frames))
 
@@ -157,6 +160,23 @@ class Observation:
         if pair.camera is None:
             return np.zeros_like(pair.match.forward)
         return pair.match.forward - pair.camera.flow(*self.grid)
+
+    @cached_property
+    def brightenings(self) -> tuple[Plane, ...]:
+        """How much brighter, as a log, every pixel is than a frame before, T − 1 × (h, w).
+
+        0 between equal frames, +inf where it cannot be told: everywhere, where frames do not match.
+        """
+        soft = spread(lambda plane: smoothed(plane, SOFT), self.lumas)
+        return tuple(spread(lambda t: self._brightening(t, soft), range(len(self.pairs))))
+
+    def _brightening(self, t: int, soft: Sequence[Plane]) -> Plane:
+        match = self.pairs[t].match
+        if self.repeats[t]:
+            return np.zeros(self.grid, np.float32)
+        if match.valid.mean() < LEAST_SHARE:
+            return np.full(self.grid, np.inf, np.float32)
+        return brightening(soft[t], soft[t + 1], self.clipped[t], self.clipped[t + 1], match)
 
     @cached_property
     def mismatches(self) -> tuple[float, ...]:
@@ -190,46 +210,61 @@ class Observation:
 
     def retained(self, box: Box | None) -> tuple[Retained, ...]:
         """What every frame keeps of the source's fine detail, in ``box`` or everywhere."""
-        if box not in self._retained:
-            source = luma(self.source)
-
-            def in_frame(given: tuple[Frames, Match]) -> Retained:
-                return self._retained_in(source, luma(given[0]), given[1], box)
-
+        if box is None:
+            return tuple(kept for kept, _ in self._compared)
+        if box not in self._in_box:
             beside = zip(self.frames, self.sightings, strict=True)
-            self._retained[box] = tuple(spread(in_frame, beside))
-        return self._retained[box]
+            found = spread(lambda given: self._retained_in(box, luma(given[0]), given[1]), beside)
+            self._in_box[box] = tuple(found)
+        return self._in_box[box]
 
     @cached_property
     def likenesses(self) -> tuple[Likeness, ...]:
         """How like the source every frame is."""
+        return tuple(like for _, like in self._compared)
 
-        def in_frame(given: tuple[Frames, Match]) -> Likeness:
-            frame, one = given
-            mapping, area = self.mapping(one), self.shown(one)
-            return likeness_in_frame(self.source, frame, mapping, area, found=_share(one))
+    @cached_property
+    def _compared(self) -> tuple[tuple[Retained, Likeness], ...]:
+        """Every frame beside the source, in one pass: both families warp the source alike."""
+        beside = zip(self.frames, self.sightings, strict=True)
+        return tuple(spread(lambda given: self._compare(*given), beside))
 
-        return tuple(spread(in_frame, zip(self.frames, self.sightings, strict=True)))
+    def _compare(self, frame: Frames, sighting: Match) -> tuple[Retained, Likeness]:
+        found = _share(sighting)
+        if found < LEAST_FOUND:
+            return retention.nothing(found, TOO_LITTLE), likeness.nothing(found, TOO_LITTLE)
+        mapping, area = self.mapping(sighting), self.area(sighting.valid_back)
+        beside = set_beside(self._original, luma(frame), mapping, area)
+        return (
+            retention.retained(beside, area, found=found),
+            likeness.likeness(beside, frame, self._colours, mapping, area, found=found),
+        )
 
-    def mapping(self, sighting: Match) -> NDArray[np.float32]:
+    @cached_property
+    def _original(self) -> Original:
+        return original(luma(self.source))
+
+    @cached_property
+    def _colours(self) -> Plane:
+        return likeness.halved(self.source)
+
+    def mapping(self, sighting: Match) -> Places:
         """Where in the source every pixel of a frame comes from, (H, W, 2) px."""
-        height, width = self.size
-        x, y = flow.pixels(height, width)
-        moved = cv2.resize(sighting.backward, (width, height)) * self.per_px
-        return np.stack([x, y], axis=-1) + moved
+        return flow.places(*self.size) + self.in_frame(sighting.backward)
 
-    def shown(self, sighting: Match) -> Mask:
-        """The pixels of a frame that show something of the source, (H, W)."""
-        return cv2.resize(sighting.valid_back.astype(np.float32), self.size[::-1]) > 0.999
+    def in_frame(self, found: flow.Flow) -> NDArray[np.float32]:
+        """A flow of the working grid in the frame's own pixels, (H, W, 2)."""
+        return np.asarray(cv2.resize(found * self.per_px, self.size[::-1]), np.float32)
 
-    def _retained_in(
-        self, source: Plane, frame: Plane, sighting: Match, box: Box | None
-    ) -> Retained:
-        mapping, area, found = self.mapping(sighting), self.shown(sighting), _share(sighting)
-        if box is not None:
-            area &= _within(mapping, box)
-            found = float(sighting.valid[self._working_box(box)].mean())
-        return retained_in_frame(source, frame, mapping, area, found=found)
+    def area(self, mask: Mask) -> Mask:
+        """A mask of the working grid in the frame, (H, W); true only where all of it is."""
+        return cv2.resize(mask.astype(np.float32), self.size[::-1]) > 0.999
+
+    def _retained_in(self, box: Box, frame: Plane, sighting: Match) -> Retained:
+        found = float(sighting.valid[self._working_box(box)].mean())
+        mapping, area = self.mapping(sighting), self.area(sighting.valid_back)
+        area &= _within(mapping, box)
+        return retention.retained_in_frame(self._original, frame, mapping, area, found=found)
 
     def _working_box(self, box: Box) -> tuple[slice, slice]:
         """The rows and columns of the working grid that ``box`` covers, at least one of each."""
@@ -292,8 +327,8 @@ def _mismatch(now: Plane, after: Plane, match: Match) -> float:
     if not match.valid.any():
         return 0.0
     difference = (flow.carried(after, match.forward) - now)[match.valid]
-    difference -= np.median(difference)
-    return float(np.median(np.square(difference))) / MEDIAN_OF_SQUARE
+    difference -= np.float32(median(difference))
+    return median(np.square(difference)) / MEDIAN_OF_SQUARE
 
 
 def _share(sighting: Match) -> float:
@@ -305,7 +340,7 @@ def _grey(plane: Plane) -> Grey:
     return np.clip(np.rint(plane), 0, 255).astype(np.uint8)
 
 
-def _within(mapping: NDArray[np.float32], box: Box) -> Mask:
+def _within(mapping: Places, box: Box) -> Mask:
     """The frame pixels whose place in the source lies in ``box``; a box holds whole pixels."""
-    x, y = mapping[..., 0] + 0.5, mapping[..., 1] + 0.5
-    return (x >= box[0]) & (x < box[2]) & (y >= box[1]) & (y < box[3])
+    upper = [float(np.nextafter(np.float32(edge - 0.5), np.float32(-1))) for edge in box[2:]]
+    return cv2.inRange(mapping, (box[0] - 0.5, box[1] - 0.5), (upper[0], upper[1])) > 0

@@ -17,11 +17,16 @@ MOST_THREADS = 16
 def spread(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
     """``work`` of every item, in their order, over the cores that this process may use."""
     some = list(items)
-    threads = min(len(some), cores(), MOST_THREADS)
-    if threads < 2:
+    together = min(len(some), threads())
+    if together < 2:
         return [work(one) for one in some]
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(together) as pool:
         return list(pool.map(work, some))
+
+
+def threads() -> int:
+    """Frames that are worked on at once."""
+    return min(cores(), MOST_THREADS)
 
 
 def cores() -> int:

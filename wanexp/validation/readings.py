@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wanexp.metrics import METRICS, measure
+from wanexp.metrics import METRICS, Frames, measure
 from wanexp.validation.ladders import LADDERS, NUISANCES, Ladder
 from wanexp.validation.scenes import NAMES, Stage, make_stage
 from wanexp.world.faults import Spoiled
@@ -84,7 +84,7 @@ def _measured(
     names: Sequence[str],
     ideals: Sequence[float | None],
 ) -> list[Reading]:
-    frames = ((video + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 4, 1).numpy()
+    frames = as_frames(video)
     boxes = stage.face_boxes()
     found = []
     for row, scene in enumerate(NAMES):
@@ -108,6 +108,11 @@ def _measured(
             )
         )
     return found
+
+
+def as_frames(video: Tensor) -> Frames:
+    """(B, 3, T, H, W) in [−1, 1] as the metrics take them, (B, T, H, W, 3) uint8."""
+    return ((video + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 4, 1).numpy()
 
 
 def _ideals(fault: str, spoiled: Spoiled) -> list[float | None]:
