@@ -59,7 +59,7 @@ def table(size: int) -> str:
     sources = [frames[0] for frames in videos]
     raw = medians(videos, sources)
     after = medians([encoded(frames) for frames in videos], sources)
-    rows = [f"| `{name}` | {raw[name]:.2g} | {after[name]:.2g} |" for name in SHOWN]
+    rows = [f"| `{name}` | {raw[name]:.3g} | {after[name]:.3g} |" for name in SHOWN]
     return "\n".join([f"| | raw | H.264 at crf {CRF} |", "|---|---|---|", *rows])
 
 

@@ -16,8 +16,9 @@ from wanexp.validation.ladders import NUISANCES
 from wanexp.validation.readings import FPS, SIZES, as_frames
 from wanexp.validation.scenes import make_stage
 
-CAMERAS = ("pan", "zoom")
-"""The nuisances that are filmed besides the clean scenes."""
+CAMERAS = ("pan",)
+"""The nuisances that are filmed besides the clean scenes. Not the zooms, which two of the scenes
+have anyway: a faster one shows texture that the source has not, which is no error of a metric."""
 
 MOTION = ("motion", "motion_top5")
 
