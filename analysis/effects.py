@@ -22,22 +22,23 @@ import pandas as pd
 from analysis.intervals import Array
 
 FLOORS: Mapping[str, float] = {
-    "flicker": 0.006,
-    "local_flicker": 0.108,
-    "jitter": 0.023,
+    "flicker": 0.0098,
+    "local_flicker": 0.111,
+    "jitter": 0.0021,
     "warp": 0.0205,
-    "background_warp": 0.020,
-    "detail_incoherence": 0.132,
-    "motion": 0.15,
+    "background_warp": 0.0205,
+    "detail_incoherence": 0.121,
+    "motion": 0.52,
     "motion_top5": 2.0,
-    "overshoot": 0.16,
+    "overshoot": 0.19,
     "noise": 0.16,
 }
 """The most that the metric reads on clips that are free of the fault; below it nothing is measured.
 
-Of photographs panned and scenes filmed without a fault at 128 and 256 px; for motion, a still with
-noise of one grey level. Lower values count as the floor, so that a ratio of two of them is 1 and
-not noise.
+Of scenes filmed and panned without a fault at 128 and 256 px; for ``motion``, stills with grain of
+one grey level at 128 px: `python -m wanexp.validation.floors`. Those stills read 0 of
+``motion_top5``, whose floor is the speed under which a video stands still. Lower values count as
+the floor, so that a ratio of two of them is 1 and not noise.
 """
 
 NO_FLOOR = ("ssim_source", "lpips_source", "lpips_temporal")
