@@ -101,7 +101,7 @@ def _ssim(x: Plane, y: Plane) -> Plane:
     mean_x, mean_y = smoothed(x, SSIM_SIGMA), smoothed(y, SSIM_SIGMA)
     means = mean_x * mean_y
     squares = mean_x * mean_x + mean_y * mean_y
-    variances = smoothed(x * x + y * y, SSIM_SIGMA) - squares
+    variances = smoothed(np.asarray(x * x + y * y, np.float32), SSIM_SIGMA) - squares
     both = smoothed(x * y, SSIM_SIGMA) - means
     above = (2 * means + SSIM_C1) * (2 * both + SSIM_C2)
     below = (squares + SSIM_C1) * (variances + SSIM_C2)
