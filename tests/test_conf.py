@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from wanexp.compose import Sweep, available, compose_tree, expand_sweep, shipped_folder
-from wanexp.config import Case, Memory, Recipe, recipe_from, trial_from
+from wanexp.config import Case, Recipe, recipe_from, trial_from
 from wanexp.images import check_image, frame_window, to_frame
+from wanexp.memory import Memory
 from wanexp.models import MODELS
 from wanexp.options import Protocol, protocol_from
 from wanexp.plan import Plan, make_plan

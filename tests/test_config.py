@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wanexp.config import BITS, Memory, Stage, Trial, recipe_from, trial_digest, trial_from
+from wanexp.config import Stage, Trial, recipe_from, trial_digest, trial_from
+from wanexp.memory import Memory
 from wanexp.models import MODELS
 from wanexp.plan import make_plan
 from wanexp.sampler_facts import REFUSED
@@ -368,10 +369,6 @@ def test_a_digest_does_not_change_with_what_decides_nothing(changes):
 def test_unguided_stages_are_the_same_however_close_to_one_their_cfg_is():
     digests = {digest(tree(recipe__stages__refine__cfg=cfg)) for cfg in (1, 1.0, 1 + 1e-12)}
     assert len(digests) == 1
-
-
-def test_every_bit_of_memory_that_changes_the_video_is_a_field_of_it():
-    assert set(BITS) < set(vars(Memory()))
 
 
 def test_a_stages_name_does_not_decide_a_video_but_its_place_does():

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from wanexp.config import Memory, Recipe, recipe_from
+from wanexp.config import Recipe, recipe_from
 from wanexp.footprint import GIB, PARTS, advice, footprint
+from wanexp.memory import Memory
 
 CARD = Memory(device="cuda", dtype="bfloat16")
 A14B, DENSE = "wan22_i2v_a14b", "wan22_ti2v_5b"

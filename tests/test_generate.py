@@ -18,9 +18,10 @@ from tests.golden_chains import (
 )
 from wanexp.backends import Conditioning, encode, load_backend
 from wanexp.backends.diffusers import DiffusersBackend
-from wanexp.config import Memory, recipe_from
+from wanexp.config import recipe_from
 from wanexp.generate import StageEnd, generate, take_over
 from wanexp.images import load_source
+from wanexp.memory import Memory
 from wanexp.models import MODELS
 from wanexp.noise import initial_noise, noise_source
 from wanexp.plan import Plan, make_plan

@@ -14,8 +14,8 @@ from analysis.load import load_study
 from tests.few import Few, few_sweep
 from wanexp.backends.diffusers import DiffusersBackend
 from wanexp.compose import Sweep
-from wanexp.config import LADDER, Memory
 from wanexp.ladder import HELPS, STEPS, Ladder, is_out_of_memory
+from wanexp.memory import LADDER, Memory
 from wanexp.plan import make_plan
 from wanexp.record import read_record
 from wanexp.recording import is_settled

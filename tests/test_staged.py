@@ -22,8 +22,9 @@ from wanexp.backends import Backend, Conditioning
 from wanexp.backends.diffusers import DiffusersBackend
 from wanexp.cache import Store, held, read_entry
 from wanexp.compose import expand_sweep
-from wanexp.config import Memory, Trial, recipe_from, trial_digest
+from wanexp.config import Trial, recipe_from, trial_digest
 from wanexp.generate import StageEnd, generate
+from wanexp.memory import Memory
 from wanexp.models import MODELS
 from wanexp.plan import make_plan
 from wanexp.seeds import stage_seed

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from wanexp.config import Memory, recipe_from
+from wanexp.config import recipe_from
+from wanexp.memory import Memory
 from wanexp.plan import make_plan
 from wanexp.step_cache import KINDS, StepCache
 from wanexp.strict import ConfigError

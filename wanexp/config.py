@@ -1,4 +1,4 @@
-"""What can be asked for: Stage, Recipe, Case, Memory, Trial. Frozen, checked once at the border.
+"""What can be asked for: Stage, Recipe, Case, Trial. Frozen, checked once at the border.
 
 Sizes are pixels, boxes are (x0, y0, x1, y1) in pixels of the source image file, ``sigma`` is a
 flow-matching noise level in [0, 1] (1 is pure noise).
@@ -11,31 +11,19 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from wanexp.images import check_image, image_digest, image_path
+from wanexp.memory import Memory
 from wanexp.models import MODELS, Model, fingerprint, weights_folder
-from wanexp.names import lookup
 from wanexp.sampler_facts import ALIASES, REFUSED, SAMPLER_FACTS
 from wanexp.schedules import SCHEDULES
 from wanexp.step_cache import SKIPS_BLOCKS, StepCache
-from wanexp.strict import ConfigError, build
+from wanexp.strict import ConfigError, build, known
 from wanexp.weights.files import HUB_ID, find_parts, weights_fingerprint
 
 Box = tuple[float, float, float, float]
-Dtype = Literal["auto", "float32", "bfloat16", "float16"]
-
-BITS = ("dtype", "vae_dtype", "vae_tiling", "attention", "weights", "compile", "guidance")
-"""The fields of Memory that change bits of the result; the others only move weights about."""
-
-LATER_BITS = ("weights", "compile", "guidance")
-"""Those that came later: unless set they leave digests as they were."""
-
-LADDER = ("empty_cache", "vae_tiling", "fewer_frames", "lower_resolution", "fewer_stages")
-"""What can be tried when memory runs out, in the guide's order (``wanexp.ladder``)."""
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu)(:\d+)?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +66,7 @@ class Stage:
             raise ConfigError(
                 f"{where}.sampler: {self.sampler} is refused: {REFUSED[self.sampler]}"
             )
-        _known(f"{where}.sampler", "sampler", {**SAMPLER_FACTS, **ALIASES}, self.sampler)
+        known(f"{where}.sampler", "sampler", {**SAMPLER_FACTS, **ALIASES}, self.sampler)
         object.__setattr__(self, "sampler", ALIASES.get(self.sampler, self.sampler))
         _check_schedule(where, self.steps, self.scheduler, self.shift)
         if self.denoise is not None and self.sigma_start is not None:
@@ -143,7 +131,7 @@ class Recipe:
         _check_schedule("recipe", self.steps, self.scheduler, self.shift)
         experts = {"auto": None, **dict.fromkeys(self.model.experts)}
         for stage in self.stages:
-            _known(f"recipe.stages.{stage.name}.expert", "expert", experts, stage.expert)
+            known(f"recipe.stages.{stage.name}.expert", "expert", experts, stage.expert)
         self._check_ratios()
 
     def _check_ratios(self) -> None:
@@ -195,69 +183,6 @@ class Case:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Memory:
-    """How the weights live on the device; changes bits a little, and memory and speed a lot.
-
-    Attributes:
-        device: ``auto`` is CUDA where there is one.
-        dtype: Of the experts; ``auto`` is bfloat16 on a GPU and float32 on a CPU.
-        weights: How the experts' weights are kept: as ``dtype``, or as ``float8`` (e4m3), half the
-            bytes of bfloat16, cast to ``dtype`` layer by layer when each is needed;
-            ``float8_scaled`` gives every row of a weight a scale of its own.
-        offload: What leaves the device while it is not needed: ``none`` but the text encoder,
-            whole ``model`` parts (text encoder, VAE, the expert that is not at work), or each
-            ``group`` of an expert's layers as well, which travels ahead of its use.
-        attention: A backend of diffusers' attention dispatcher.
-        compile: The experts' blocks, once for each size: seconds at first, faster calls after.
-        guidance: Wanted and negative prompt one after the other (``sequential``), in one call of
-            two (``batched``), or what is faster for the size (``auto``).
-        empty_cache: Give cached memory back between stages.
-        limit_gib: Use no more than so many GiB of the device, as a smaller card would have; None is
-            all of it.
-        out_of_memory: Which steps of ``LADDER`` may be tried when memory runs out. All but
-            ``empty_cache`` make another video than the one that was asked for.
-    """
-
-    device: str = "auto"
-    dtype: Dtype = "auto"
-    weights: Literal["dtype", "float8", "float8_scaled"] = "dtype"
-    vae_dtype: Dtype = "float32"
-    vae_tiling: bool = False
-    vae_slicing: bool = False
-    offload: Literal["none", "model", "group"] = "none"
-    attention: str = "native"
-    compile: bool = False
-    guidance: Literal["auto", "sequential", "batched"] = "auto"
-    empty_cache: bool = False
-    limit_gib: float | None = None
-    out_of_memory: tuple[str, ...] = ("empty_cache",)
-
-    def __post_init__(self) -> None:
-        for name in self.out_of_memory:
-            _known("memory.out_of_memory", "step", dict.fromkeys(LADDER), name)
-        if not DEVICE.fullmatch(self.device):
-            raise ConfigError(
-                f"memory.device: expected auto, cpu, cuda or cuda:N, got {self.device!r}"
-            )
-        if self.limit_gib is not None and self.limit_gib <= 0:
-            raise ConfigError(f"memory.limit_gib: expected more than 0, got {self.limit_gib:g}")
-        if self.compile and self.offload == "group":
-            raise ConfigError(
-                "memory.compile: layers that travel (memory.offload=group) cannot be compiled; use"
-                " memory.offload=model, or leave compile off"
-            )
-
-    def bits(self) -> dict[str, object]:
-        """The settings that change bits of a result; what came later only where it is set."""
-        default = {name: f.default for name, f in self.__dataclass_fields__.items()}
-        return {
-            key: getattr(self, key)
-            for key in BITS
-            if key not in LATER_BITS or getattr(self, key) != default[key]
-        }
-
-
-@dataclass(frozen=True, kw_only=True)
 class Trial:
     """recipe × case × seed: one video to be."""
 
@@ -297,7 +222,7 @@ class _ModelChoice:
     def files(self, model: Model) -> dict[str, str]:
         """Part to the single file that was given for it."""
         for name in self.experts:
-            _known("model.experts", "expert", dict.fromkeys(model.experts), name)
+            known("model.experts", "expert", dict.fromkeys(model.experts), name)
         single = {key: getattr(self, key) for key in ("vae", "text_encoder", "tokenizer")}
         experts = {f"experts.{name}": file for name, file in self.experts.items()}
         return {part: file for part, file in {**experts, **single}.items() if file is not None}
@@ -337,7 +262,7 @@ def trial_from(tree: Mapping[str, object]) -> Trial:
 def recipe_from(model_tree: object, recipe_tree: object) -> Recipe:
     """A recipe with the model's own values filled in where the tree gives none."""
     choice = build(_ModelChoice, model_tree, "model")
-    _known("model.name", "model", MODELS, choice.name)
+    known("model.name", "model", MODELS, choice.name)
     model = MODELS[choice.name]
     source = choice.source or model.source
     if weights_folder(source) is None and not HUB_ID.fullmatch(source):
@@ -432,19 +357,12 @@ def _at(name: str) -> str:
     return f"recipe.stages.{name}"
 
 
-def _known(where: str, kind: str, table: Mapping[str, object], name: str) -> None:
-    try:
-        lookup(kind, table, name)
-    except KeyError as error:
-        raise ConfigError(f"{where}: {error.args[0]}") from None
-
-
 def _check_schedule(
     where: str, steps: int | None, scheduler: str | None, shift: float | None
 ) -> None:
     if steps is not None and steps < 1:
         raise ConfigError(f"{where}.steps: expected at least 1, got {steps}")
     if scheduler is not None:
-        _known(f"{where}.scheduler", "scheduler", SCHEDULES, scheduler)
+        known(f"{where}.scheduler", "scheduler", SCHEDULES, scheduler)
     if shift is not None and shift <= 0:
         raise ConfigError(f"{where}.shift: expected more than 0, got {shift:g}")

@@ -13,9 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wanexp.config import Memory, Recipe
+from wanexp.config import Recipe
 from wanexp.environment import cpu_model
 from wanexp.footprint import PARTS, advice, footprint
+from wanexp.memory import Memory
 from wanexp.models import MODELS, Model
 from wanexp.record import RecordError, TrialRecord, read_record, studies_in
 from wanexp.study import PlannedTrial, distinct

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wanexp.config import Memory, Recipe
+from wanexp.config import Recipe
+from wanexp.memory import Memory
 from wanexp.models import Model
 
 GIB = 2**30

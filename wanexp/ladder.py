@@ -14,7 +14,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from wanexp.config import LADDER, Trial, trial_digest
+from wanexp.config import Trial, trial_digest
+from wanexp.memory import LADDER
 from wanexp.plan import make_plan
 from wanexp.strict import ConfigError
 

@@ -13,11 +13,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from wanexp.compose import Sweep, combine, names_of, with_arm
-from wanexp.names import lookup
 from wanexp.options import Options, Protocol, Search, options_from, protocol_from, search_from
 from wanexp.record import StudyPaths
 from wanexp.runner import join_study, leave_study, study_file
-from wanexp.strict import ConfigError
+from wanexp.strict import ConfigError, known
 from wanexp.study import PlannedTrial, arm_alone, check_space, plan_trials, study_tree
 
 if TYPE_CHECKING:
@@ -66,10 +65,7 @@ def ask(sweep: Sweep) -> Asked:
     """
     options, protocol = options_from(sweep.options), protocol_from(sweep.options)
     if protocol.baseline is not None:
-        try:
-            lookup("arm", sweep.arms, protocol.baseline)
-        except KeyError as error:
-            raise ConfigError(f"protocol.baseline: {error.args[0]}") from None
+        known("protocol.baseline", "arm", sweep.arms, protocol.baseline)
     confirms = protocol.confirm
     if confirms:
         sweep, protocol = confirming(sweep, StudyPaths(options.folder / sweep.name))

@@ -17,8 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from wanexp.names import lookup
-from wanexp.strict import ConfigError
+from wanexp.strict import ConfigError, known
 
 KINDS: Mapping[str, Mapping[str, object]] = MappingProxyType(
     {
@@ -61,10 +60,7 @@ class StepCache:
     order: int | None = None
 
     def __post_init__(self) -> None:
-        try:
-            own = lookup("step cache", dict(KINDS), self.kind)
-        except KeyError as error:
-            raise ConfigError(f"step_cache.kind: {error.args[0]}") from None
+        own = known("step_cache.kind", "step cache", KINDS, self.kind)
         for name, value in vars(self).items():
             if name == "kind":
                 continue

@@ -13,7 +13,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import TypeGuard, TypeVar
 
-from wanexp.names import nearest
+from wanexp.names import lookup, nearest
 
 T = TypeVar("T")
 
@@ -23,6 +23,18 @@ MOST = 1e300
 
 class ConfigError(ValueError):
     """A configuration that cannot run; the message says what to change."""
+
+
+def known(where: str, kind: str, table: Mapping[str, T], name: str) -> T:
+    """``table[name]``.
+
+    Raises:
+        ConfigError: There is no such name; with the value's path, the nearest name and the choices.
+    """
+    try:
+        return lookup(kind, table, name)
+    except KeyError as error:
+        raise ConfigError(f"{where}: {error.args[0]}") from None
 
 
 def build(cls: type[T], tree: object, where: str) -> T:

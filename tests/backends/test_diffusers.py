@@ -22,9 +22,10 @@ from torch import Tensor
 
 from wanexp.backends import Conditioning, encode, load_backend
 from wanexp.backends.diffusers import DiffusersBackend, clean_prompt, open_backend
-from wanexp.config import Memory, Recipe, recipe_from
+from wanexp.config import Recipe, recipe_from
 from wanexp.generate import generate
 from wanexp.images import load_source
+from wanexp.memory import Memory
 from wanexp.models import weights_folder
 from wanexp.noise import initial_noise
 from wanexp.plan import make_plan

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from wanexp.backends import encode
 from wanexp.backends.diffusers import DiffusersBackend, open_backend
-from wanexp.config import Memory, recipe_from
+from wanexp.config import recipe_from
 from wanexp.generate import generate
 from wanexp.images import load_source
+from wanexp.memory import Memory
 from wanexp.plan import make_plan
 from wanexp.step_cache import SKIPS_BLOCKS
 

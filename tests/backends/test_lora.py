@@ -15,8 +15,9 @@ from wanexp.backends import Conditioning, load_backend
 from wanexp.backends.diffusers import DiffusersBackend
 from wanexp.backends.folder import parameter_shapes
 from wanexp.backends.lora import check_adapter, layout_of, read_adapter, wear
-from wanexp.config import Memory, Recipe, recipe_from
+from wanexp.config import Recipe, recipe_from
 from wanexp.generate import generate
+from wanexp.memory import Memory
 from wanexp.plan import make_plan
 from wanexp.strict import ConfigError
 

@@ -27,9 +27,10 @@ from wanexp.backends.float8 import Float8Linear
 from wanexp.backends.loading import load_part, part_shapes
 from wanexp.backends.lora import Adapter, wear
 from wanexp.backends.single import VAE_22_DEVIATION, VAE_22_MEAN, load_single, transformer_names
-from wanexp.config import Memory, Recipe, recipe_from
+from wanexp.config import Recipe, recipe_from
 from wanexp.generate import generate
 from wanexp.images import load_source
+from wanexp.memory import Memory
 from wanexp.plan import make_plan
 from wanexp.strict import ConfigError
 

@@ -11,9 +11,10 @@ from torch.nn import functional
 from wanexp.backends import encode, load_backend
 from wanexp.backends.float8 import Float8Linear, keep_as_float8
 from wanexp.backends.placing import HostCopy
-from wanexp.config import Memory, Trial, recipe_from
+from wanexp.config import Trial, recipe_from
 from wanexp.generate import generate
 from wanexp.images import load_source
+from wanexp.memory import Memory
 from wanexp.models import weights_folder
 from wanexp.plan import make_plan
 from wanexp.step_cache import SKIPS_BLOCKS

@@ -14,7 +14,8 @@ from transformers.convert_slow_tokenizer import import_protobuf
 from tests.backends.single_files import own_weights, write
 from wanexp.backends.diffusers import open_backend
 from wanexp.backends.tokens import load_tokenizer, sentencepiece_tokenizer
-from wanexp.config import Memory, recipe_from
+from wanexp.config import recipe_from
+from wanexp.memory import Memory
 from wanexp.strict import ConfigError
 
 PIECES = (

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from wanexp.config import Case, Memory, Recipe, Trial, recipe_from
+from wanexp.config import Case, Recipe, Trial, recipe_from
+from wanexp.memory import Memory
 from wanexp.plan import Plan, make_plan
 from wanexp.sampler_facts import SAMPLER_FACTS
 from wanexp.schedules import SCHEDULES

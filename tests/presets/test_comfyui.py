@@ -9,7 +9,8 @@ import pytest
 
 from tests.golden_chains import chain_recipe
 from tests.presets.recipes import CASE, CPU, KINDS, random_trials, recipe_of, trial_of
-from wanexp.config import Memory, Trial, recipe_from
+from wanexp.config import Trial, recipe_from
+from wanexp.memory import Memory
 from wanexp.plan import Plan, PlannedStage, make_plan
 from wanexp.presets.comfy_chain import read_chain
 from wanexp.presets.comfy_export import comfyui_workflow, escaped, notes

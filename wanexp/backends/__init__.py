@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from wanexp.config import Memory, Recipe
+from wanexp.config import Recipe
+from wanexp.memory import Memory
 from wanexp.models import Model
 from wanexp.names import lookup
 

@@ -39,8 +39,9 @@ from wanexp.backends.speed import (
 )
 from wanexp.backends.steady import steady
 from wanexp.backends.tokens import load_tokenizer
-from wanexp.config import Memory, Recipe
+from wanexp.config import Recipe
 from wanexp.denoise import Branch, Denoise, guided, guided_together, holding, is_guided
+from wanexp.memory import Memory
 from wanexp.models import Model
 from wanexp.step_cache import StepCache
 from wanexp.strict import ConfigError

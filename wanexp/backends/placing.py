@@ -13,7 +13,7 @@ import torch
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from wanexp.config import Memory
+from wanexp.memory import Memory
 
 TRANSIENT = ("text_encoder",)
 """Parts that are needed once for a case, and leave a GPU afterwards whatever ``offload`` says."""

@@ -16,7 +16,7 @@ from torch import nn
 from transformers import UMT5Config, UMT5EncoderModel
 
 from wanexp.backends.diffusers import DiffusersBackend
-from wanexp.config import Memory
+from wanexp.memory import Memory
 from wanexp.models import MODELS, Model, weights_folder
 
 UMT5_XXL = {

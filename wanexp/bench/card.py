@@ -9,7 +9,7 @@ import torch
 from wanexp.backends import Conditioning
 from wanexp.backends.diffusers import DiffusersBackend
 from wanexp.bench.row import Seconds, Size, timed
-from wanexp.config import Memory
+from wanexp.memory import Memory
 from wanexp.models import MODELS, Model
 from wanexp.step_cache import StepCache
 from wanexp.strict import ConfigError

@@ -14,8 +14,9 @@ from wanexp.backends.diffusers import DiffusersBackend
 from wanexp.backends.random_parts import random_backend
 from wanexp.bench.card import A14B, DENSE, SIGMA, conditions, free, need_card
 from wanexp.bench.row import Row, Settings, Size, seconds
-from wanexp.config import Memory, Recipe, recipe_from
+from wanexp.config import Recipe, recipe_from
 from wanexp.footprint import GIB, footprint
+from wanexp.memory import Memory
 
 PROMPT = "she turns her head and smiles"
 

@@ -24,7 +24,7 @@ from wanexp.bench.card import (
 )
 from wanexp.bench.row import Row, Seconds, Settings, Size
 from wanexp.bench.work import call_flops, tokens
-from wanexp.config import Memory
+from wanexp.memory import Memory
 from wanexp.models import MODELS
 from wanexp.step_cache import StepCache
 

@@ -23,7 +23,8 @@ from wanexp.bench.card import A14B, CARD, SMALL, free, need_card
 from wanexp.bench.loop import picture
 from wanexp.bench.row import Row, Settings, Size, seconds
 from wanexp.cache import Store
-from wanexp.config import Case, Memory, Trial, recipe_from, trial_digest
+from wanexp.config import Case, Trial, recipe_from, trial_digest
+from wanexp.memory import Memory
 from wanexp.metrics import measure
 from wanexp.noise import initial_noise
 from wanexp.plan import make_plan

@@ -12,7 +12,7 @@ import torch
 from wanexp.backends.random_parts import random_backend
 from wanexp.bench.card import A14B, CARD, LARGE, SMALL, clocked, free, need_card
 from wanexp.bench.row import Row, Seconds, Settings
-from wanexp.config import Memory
+from wanexp.memory import Memory
 
 SIZES = (SMALL, LARGE)
 REPEATS = 3

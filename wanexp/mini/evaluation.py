@@ -18,9 +18,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wanexp.backends import encode, load_backend
-from wanexp.config import Memory, recipe_from
+from wanexp.config import recipe_from
 from wanexp.generate import generate
 from wanexp.images import Box
+from wanexp.memory import Memory
 from wanexp.mini.folder import load_vae
 from wanexp.mini.onepass import decode_video, encode_moments
 from wanexp.mini.shapes import FRAMES, HEIGHT, WIDTH
