@@ -10,9 +10,10 @@ from typing import Literal
 from wanexp.compose import Sweep, expand_sweep
 from wanexp.options import options_from
 from wanexp.plan import PlannedStage
+from wanexp.planned import PlannedTrial
 from wanexp.record import StudyPaths, TrialRecord
 from wanexp.runner import Tally, run_trials, to_run
-from wanexp.study import PlannedTrial, plan_trials
+from wanexp.study import plan_trials
 
 FEW = """# @package _global_
 # Question:    does it run?

@@ -20,9 +20,9 @@ from wanexp.cli import main
 from wanexp.compose import Sweep, expand_sweep
 from wanexp.generate import OnEvaluation
 from wanexp.options import Options
+from wanexp.planned import PlannedTrial
 from wanexp.record import StudyPaths, TrialRecord
 from wanexp.recording import recording
-from wanexp.study import PlannedTrial
 
 SWEEP = """# @package _global_
 # Question:    which is better?

@@ -18,9 +18,9 @@ from wanexp import run
 from wanexp.cli import main
 from wanexp.generate import OnEvaluation
 from wanexp.options import Options
+from wanexp.planned import PlannedTrial
 from wanexp.record import StudyPaths, TrialRecord
 from wanexp.recording import recording
-from wanexp.study import PlannedTrial
 
 BEST = 0.42
 """The denoise of the refining stage with the least flicker."""

@@ -19,9 +19,10 @@ from wanexp.memory import Memory
 from wanexp.models import MODELS
 from wanexp.options import Protocol, protocol_from
 from wanexp.plan import Plan, make_plan
+from wanexp.planned import PlannedTrial, distinct, shared_model_calls
 from wanexp.step_cache import StepCache
 from wanexp.strict import ConfigError, build
-from wanexp.study import PlannedTrial, distinct, plan_trials, shared_model_calls
+from wanexp.study import plan_trials
 
 ROOT = shipped_folder()
 RECIPES = available("conf/recipe")

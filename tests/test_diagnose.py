@@ -16,10 +16,10 @@ from wanexp.cli import main
 from wanexp.diagnose import changed
 from wanexp.generate import OnEvaluation
 from wanexp.options import Options
+from wanexp.planned import PlannedTrial
 from wanexp.record import StudyPaths, TrialRecord
 from wanexp.recording import recording
 from wanexp.strict import ConfigError
-from wanexp.study import PlannedTrial
 
 SWEEP = """# @package _global_
 defaults:

@@ -14,9 +14,10 @@ from wanexp.compose import expand_sweep
 from wanexp.environment import cpu_model
 from wanexp.estimate import GUESSES, estimate
 from wanexp.models import MODELS
+from wanexp.planned import PlannedTrial, new_model_calls
 from wanexp.record import StudyPaths
 from wanexp.recording import write_trial
-from wanexp.study import PlannedTrial, new_model_calls, plan_trials
+from wanexp.study import plan_trials
 
 HERE = {"host": platform.node(), "cpu": cpu_model()}
 

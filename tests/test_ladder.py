@@ -17,11 +17,11 @@ from wanexp.compose import Sweep
 from wanexp.ladder import HELPS, STEPS, Ladder, is_out_of_memory
 from wanexp.memory import LADDER, Memory
 from wanexp.plan import make_plan
+from wanexp.planned import PlannedTrial
 from wanexp.record import read_record
 from wanexp.recording import is_settled
 from wanexp.runner import open_study, to_run
 from wanexp.strict import ConfigError
-from wanexp.study import PlannedTrial
 from wanexp.troubles import change_words
 
 FULL = "CUDA out of memory. Tried to allocate 2.00 GiB."

@@ -16,9 +16,9 @@ from wanexp import run
 from wanexp.claim import claimed
 from wanexp.compose import Sweep
 from wanexp.plan import PlannedStage
+from wanexp.planned import PlannedTrial
 from wanexp.record import read_record
 from wanexp.run import overlaps
-from wanexp.study import PlannedTrial
 
 Make = Callable[..., Few]
 

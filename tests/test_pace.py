@@ -12,9 +12,9 @@ from tests.test_runner import trials
 from wanexp import pace as pace_module
 from wanexp import progress as progress_module
 from wanexp.pace import Pace, cells
+from wanexp.planned import new_model_calls
 from wanexp.progress import SweepProgress, clock_words
 from wanexp.record import TrialRecord
-from wanexp.study import new_model_calls
 
 
 class Clock:

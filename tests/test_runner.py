@@ -15,10 +15,11 @@ from wanexp.claim import claimed, try_claim
 from wanexp.compose import expand_sweep
 from wanexp.owner import owner
 from wanexp.plan import PlannedStage
+from wanexp.planned import PlannedTrial, neighbours
 from wanexp.record import StudyPaths, TrialRecord
 from wanexp.recording import write_trial
 from wanexp.stopping import StopSign
-from wanexp.study import PlannedTrial, neighbours, plan_trials
+from wanexp.study import plan_trials
 
 
 @functools.cache

@@ -22,14 +22,14 @@ from wanexp.backends import Backend, Conditioning
 from wanexp.backends.diffusers import DiffusersBackend
 from wanexp.cache import Store, held, read_entry
 from wanexp.compose import expand_sweep
-from wanexp.config import Trial, recipe_from, trial_digest
+from wanexp.config import Trial, recipe_from
 from wanexp.generate import StageEnd, generate
 from wanexp.memory import Memory
 from wanexp.models import MODELS
-from wanexp.plan import make_plan
+from wanexp.planned import PlannedTrial, neighbours, plan_trial, shared_model_calls
 from wanexp.seeds import stage_seed
 from wanexp.staged import encode_case, run_stages
-from wanexp.study import PlannedTrial, neighbours, plan_trials, shared_model_calls
+from wanexp.study import plan_trials
 
 PACKAGE = Path(staged.__file__).parent
 GOLDEN = Path(__file__).parent / "golden" / "e2e"
@@ -159,17 +159,8 @@ def split_trials(*lasts: dict[str, object]) -> list[PlannedTrial]:
             {"name": "wan22_i2v_a14b", "source": str(GOLDEN)},
             {**size, "scheduler": "simple", "steps": 8, "stages": stages},
         )
-        plan, trial = make_plan(recipe), Trial(recipe=recipe, case=whole.trial.case, seed=0)
-        trials.append(
-            PlannedTrial(
-                arm=str(number),
-                case="coffee",
-                seed=0,
-                trial=trial,
-                plan=plan,
-                digest=trial_digest(trial, plan.key()),
-            )
-        )
+        trial = Trial(recipe=recipe, case=whole.trial.case, seed=0)
+        trials.append(plan_trial(trial, str(number)))
     return trials
 
 
@@ -277,8 +268,8 @@ def test_every_file_that_makes_a_latent_counts_for_the_key():
     files = [PACKAGE / f"{name}.py" for name in ("generate", "images", "backends/diffusers")]
     rooms = {path.relative_to(PACKAGE).parts[0] for path in imported(files, set())}
     assert set(staged.CODE) <= rooms
-    planning = {"config.py", "plan.py", "plan_rules.py", "schedules.py", "step_cache.py"}
-    assert rooms - set(staged.CODE) == {*planning, "names.py", "strict.py"}
+    planning = {"config.py", "memory.py", "plan.py", "plan_rules.py", "schedules.py"}
+    assert rooms - set(staged.CODE) == {*planning, "step_cache.py", "names.py", "strict.py"}
 
 
 # Damage

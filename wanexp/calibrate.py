@@ -12,11 +12,11 @@ from wanexp.config import Trial, trial_from
 from wanexp.generate import generate
 from wanexp.making import frame_source
 from wanexp.plan import Plan, make_plan
+from wanexp.planned import plan_trial
 from wanexp.seeds import stage_seed
 from wanexp.staged import encode_case
 from wanexp.step_cache import StepCache
 from wanexp.strict import ConfigError
-from wanexp.study import PlannedTrial
 
 
 def calibrate_command(overrides: Sequence[str], *, as_json: bool) -> int:
@@ -43,14 +43,7 @@ def measured_ratios(trial: Trial, plan: Plan) -> dict[str, list[float]]:
     backend = load_backend(trial.recipe, memory)
     if not isinstance(backend, DiffusersBackend):
         raise TypeError(f"{type(backend).__name__} has no blocks to watch")
-    planned = PlannedTrial(
-        arm="calibrate",
-        case=trial.case.name,
-        seed=trial.seed,
-        trial=replace(trial, memory=memory),
-        plan=plan,
-        digest="",
-    )
+    planned = plan_trial(replace(trial, memory=memory), "calibrate", plan=plan)
     told = encode_case(planned, frame_source(trial), backend, None)
     branches = 2 if plan.stages[0].guided else 1
     with watching(backend, branches) as watches:

@@ -213,6 +213,7 @@ def _add_machine(verbs: Verbs) -> None:
 
     bench = verbs.add_parser("bench", help="how fast the parts are, beside what they must match")
     bench.add_argument("names", nargs="*", metavar="WHAT", help="none: list what there is")
+    bench.add_argument("--model", metavar="NAME", help="another than the benchmark's own")
     bench.add_argument("--size", nargs="+", default=[], metavar="WxHxT", help="512x512x17")
     bench.add_argument("--repeats", type=int, metavar="N", help="timed runs of each")
     bench.add_argument("--json", action="store_true", help="one JSON object on stdout")
@@ -401,7 +402,7 @@ def _bench(options: argparse.Namespace) -> int:
     from wanexp.bench.row import Settings, size_from
 
     sizes = [size_from(text) for text in options.size]
-    settings = Settings(sizes=sizes or None, repeats=options.repeats)
+    settings = Settings(sizes=sizes or None, repeats=options.repeats, model=options.model)
     return bench_command(options.names, settings, as_json=options.json)
 
 

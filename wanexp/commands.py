@@ -17,6 +17,7 @@ from wanexp.compose import compose_tree, expand_sweep
 from wanexp.config import Recipe, model_tree
 from wanexp.estimate import estimate
 from wanexp.options import Options, options_from
+from wanexp.planned import PlannedTrial, distinct, new_model_calls
 from wanexp.progress import SweepProgress
 from wanexp.record import StudyPaths, TrialRecord
 from wanexp.rounds import Asked, Round, ask, study_rounds
@@ -31,14 +32,7 @@ from wanexp.show import (
     show_store,
 )
 from wanexp.strict import ConfigError
-from wanexp.study import (
-    PlannedTrial,
-    distinct,
-    later_arms,
-    new_model_calls,
-    plan_summary,
-    plan_trials,
-)
+from wanexp.study import later_arms, plan_summary, plan_trials
 from wanexp.tracking import Tracking, TrackingError, tracking_from
 from wanexp.weights.check import check_files
 from wanexp.weights.files import here

@@ -18,8 +18,8 @@ from wanexp.environment import cpu_model
 from wanexp.footprint import PARTS, advice, footprint
 from wanexp.memory import Memory
 from wanexp.models import MODELS, Model
+from wanexp.planned import PlannedTrial, distinct
 from wanexp.record import RecordError, TrialRecord, read_record, studies_in
-from wanexp.study import PlannedTrial, distinct
 
 MOST_RECORDS = 100
 """The newest that are read: enough for a median, and quick among ten thousand."""

@@ -20,7 +20,7 @@ from wanexp.plan import make_plan
 from wanexp.strict import ConfigError
 
 if TYPE_CHECKING:
-    from wanexp.study import PlannedTrial
+    from wanexp.planned import PlannedTrial
 
 FEWER, SMALLER = 12 / 16, 512 / 768
 """What is left of the frames, and of either side, after the guide's steps."""

@@ -27,11 +27,11 @@ from wanexp.monitor import Monitor
 from wanexp.options import Options
 from wanexp.outcome import Clock, Made
 from wanexp.plan import PlannedStage
+from wanexp.planned import PlannedTrial
 from wanexp.recent import Recent
 from wanexp.record import TrialRecord
 from wanexp.staged import encode_case, run_stages
 from wanexp.stopping import Stopped, StopSign
-from wanexp.study import PlannedTrial
 
 KEPT = 4
 """Stage ends whose frames stay in memory for the next trial: no more stages in common are usual."""

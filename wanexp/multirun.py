@@ -11,18 +11,19 @@ import sys
 from typing import TYPE_CHECKING
 
 from wanexp.commands import study_summary
+from wanexp.planned import distinct
 from wanexp.rounds import ask, study_rounds
 from wanexp.runner import link_videos, open_study, to_run
 from wanexp.strict import ConfigError
-from wanexp.study import distinct, later_arms
+from wanexp.study import later_arms
 from wanexp.tracking import tracking_from
 
 if TYPE_CHECKING:
     from wanexp.compose import Sweep
     from wanexp.compose.sweeper import Launch
+    from wanexp.planned import PlannedTrial
     from wanexp.record import StudyPaths
     from wanexp.rounds import Asked
-    from wanexp.study import PlannedTrial
 
 INTERRUPTED = 130
 

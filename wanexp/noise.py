@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from typing import SupportsFloat
 
 import torch
-import torchsde
 from torch import Tensor
 
 from wanexp.sampler_facts import facts_of
@@ -131,6 +130,8 @@ def _brownian_source(shape: torch.Size, seed: int, sigmas: Iterable[SupportsFloa
         raise ValueError("a Brownian path needs a sigma above 0")
     # Single precision, as ComfyUI hands its sigmas over: the path depends on their last digits.
     first, last = _single(min(positive)), _single(max(positive))
+    import torchsde  # no other sampler needs it
+
     tree = torchsde.BrownianTree(first, torch.zeros(shape, dtype=torch.float32), last, entropy=seed)
     low, high = round(float(first), _TREE_DIGITS), round(float(last), _TREE_DIGITS)
 

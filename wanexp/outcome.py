@@ -15,8 +15,8 @@ from wanexp.environment import environment
 from wanexp.generate import StageEnd
 from wanexp.metrics import Measurement
 from wanexp.options import Options
+from wanexp.planned import PlannedTrial
 from wanexp.record import Tree, TrialPaths, TrialRecord
-from wanexp.study import PlannedTrial
 from wanexp.video import contact_sheet, poster, write_image, write_video
 
 

@@ -12,8 +12,8 @@ from rich.text import Text
 
 from wanexp.pace import Pace, cells
 from wanexp.plan import PlannedStage
+from wanexp.planned import PlannedTrial
 from wanexp.record import TrialRecord
-from wanexp.study import PlannedTrial
 from wanexp.troubles import troubles
 
 

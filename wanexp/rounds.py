@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 from wanexp.compose import Sweep, combine, names_of, with_arm
 from wanexp.options import Options, Protocol, Search, options_from, protocol_from, search_from
+from wanexp.planned import PlannedTrial
 from wanexp.record import StudyPaths
 from wanexp.runner import join_study, leave_study, study_file
 from wanexp.strict import ConfigError, known
-from wanexp.study import PlannedTrial, arm_alone, check_space, plan_trials, study_tree
+from wanexp.study import arm_alone, check_space, plan_trials, study_tree
 
 if TYPE_CHECKING:
     from analysis.comparison import Comparison

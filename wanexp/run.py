@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from wanexp.config import Case, Recipe, Trial, trial_digest, trial_from
+from wanexp.config import Case, Recipe, Trial, trial_from
 from wanexp.environment import environment
 from wanexp.generate import OnEvaluation
 from wanexp.images import Box, check_image, frame_window, to_frame
@@ -25,7 +25,7 @@ from wanexp.metrics import Measurement, measure
 from wanexp.monitor import Monitor, monitoring
 from wanexp.options import Options, options_from
 from wanexp.outcome import Clock, Made, filled, write_media
-from wanexp.plan import make_plan
+from wanexp.planned import PlannedTrial, plan_trial
 from wanexp.recent import Recent
 from wanexp.record import StudyPaths, TrialPaths, TrialRecord
 from wanexp.recording import (
@@ -37,7 +37,6 @@ from wanexp.recording import (
     write_draft,
 )
 from wanexp.stopping import StopSign, stop_on_signals
-from wanexp.study import PlannedTrial
 from wanexp.track import prepare
 from wanexp.tracking import tracking_from
 
@@ -200,15 +199,7 @@ def _tell_stop() -> None:
 def run_tree(tree: Mapping[str, object]) -> TrialRecord | None:
     """One composed configuration, run and recorded; None where its trial is finished already."""
     options, trial = options_from(tree), trial_from(tree)
-    plan = make_plan(trial.recipe)
-    planned = PlannedTrial(
-        arm=str(tree["arm"]),
-        case=trial.case.name,
-        seed=trial.seed,
-        trial=trial,
-        plan=plan,
-        digest=trial_digest(trial, plan.key()),
-    )
+    planned = plan_trial(trial, str(tree["arm"]))
     study = StudyPaths(options.folder / str(tree["study"]))
     if is_settled(study.trial(planned.digest), trial.memory.out_of_memory):
         print(f"{planned.digest}: finished before, nothing to do")

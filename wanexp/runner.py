@@ -23,10 +23,11 @@ from wanexp.claim import claimed, pause, try_claim
 from wanexp.compose import Sweep
 from wanexp.options import Options
 from wanexp.plan import PlannedStage
+from wanexp.planned import PlannedTrial, distinct, neighbours
 from wanexp.record import StudyPaths, TrialRecord
 from wanexp.recording import is_settled, sweep_partials
 from wanexp.stopping import Stopped, StopSign, stop_on_signals
-from wanexp.study import PlannedTrial, distinct, neighbours, study_tree, without_arms
+from wanexp.study import study_tree, without_arms
 from wanexp.troubles import change_words
 
 

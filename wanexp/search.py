@@ -30,11 +30,12 @@ from wanexp.config import digest, trial_digest
 from wanexp.metrics import METRICS
 from wanexp.options import COSTS, Protocol, Search
 from wanexp.plan import make_plan
+from wanexp.planned import PlannedTrial
 from wanexp.record import RecordError, StudyPaths, TrialRecord, read_record
 from wanexp.rounds import Asked, Round
 from wanexp.runner import join_study, leave_study
 from wanexp.strict import ConfigError
-from wanexp.study import PlannedTrial, arm_alone
+from wanexp.study import arm_alone
 
 OVER = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 

@@ -16,7 +16,8 @@ from wanexp.config import Recipe
 from wanexp.metrics import METRICS
 from wanexp.options import Search
 from wanexp.plan import Plan, PlannedStage
-from wanexp.study import LaterArm, PlannedTrial
+from wanexp.planned import PlannedTrial
+from wanexp.study import LaterArm
 from wanexp.weights.files import described
 
 if TYPE_CHECKING:

@@ -27,8 +27,8 @@ from wanexp.config import digest
 from wanexp.environment import cpu_model, packages
 from wanexp.generate import OnEvaluation, StageEnd, generate
 from wanexp.plan import PlannedStage
+from wanexp.planned import KEY_LENGTH, PlannedTrial
 from wanexp.seeds import stage_seed
-from wanexp.study import KEY_LENGTH, PlannedTrial
 
 CODE = (
     "backends",

@@ -163,6 +163,17 @@ def test_prompts_are_cleaned_as_diffusers_cleans_them(text) -> None:
     assert clean_prompt(text) == prompt_clean(text)
 
 
+def test_plain_prompts_need_no_mending() -> None:
+    """Every printable ASCII character but the ampersand, which begins HTML's entities."""
+    plain = "".join(map(chr, range(32, 127))).replace("&", "")
+    words = [
+        plain,
+        plain[::-1],
+        *(f"{a}{b} {b}{a}" for a, b in zip(plain, plain[7:], strict=False)),
+    ]
+    assert [clean_prompt(text) for text in words] == [prompt_clean(text) for text in words]
+
+
 def part(backend: DiffusersBackend, name: str, kind: type[Module]) -> Module:
     found = backend._ready(name)
     assert isinstance(found, kind)

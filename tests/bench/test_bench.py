@@ -151,3 +151,42 @@ sys.exit(main(["bench", "metrics", "--size", "64x48x4", "--repeats", "1"]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_study_is_timed_where_hydra_mlflow_and_the_like_are_not_installed():
+    """The numbers of a card's machine come from one that has little beyond torch and diffusers."""
+    code = """
+import sys
+for name in ABSENT:
+    sys.modules[name] = None
+from wanexp.cli import main
+asked = ["--model", "wan_mini", "--size", "32x32x5", "--json"]
+sys.exit(main(["bench", "sweep", *asked]))
+"""
+    absent = ["av", "ftfy", "hydra", "lpips", "matplotlib", "mlflow", "omegaconf", "optuna"]
+    absent += ["pandas", "plotly", "torchsde"]
+    done = subprocess.run(
+        [sys.executable, "-c", code.replace("ABSENT", repr(absent))],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    tree = json.loads(done.stdout)
+    assert tree["command"] == "wanexp bench sweep --model wan_mini --size 32x32x5"
+    theirs, shared, alone, measuring = tree["rows"]
+    assert theirs["ratio"] == 1
+    assert shared["note"].startswith("96 model calls; ")
+    assert alone["note"].startswith("144 model calls; ")
+    assert theirs["note"] == "144 model calls; 1.00 times as fast"
+    assert measuring["what"] == "measuring the 5 videos"
+
+
+@pytest.mark.parametrize(
+    ("name", "takes"),
+    [("vae", "no model but its own"), ("sweep", "wan22_i2v_a14b or wan_mini")],
+)
+def test_a_model_that_a_benchmark_is_not_about_is_refused(name, takes, capsys):
+    assert main(["bench", name, "--model", "wan22_ti2v_5b"]) == 2
+    said = f"wanexp: --model: {name} takes {takes}, got wan22_ti2v_5b\n"
+    assert capsys.readouterr().err == said

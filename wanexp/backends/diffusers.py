@@ -404,10 +404,11 @@ def clean_prompt(text: str) -> str:
 
     Source: as diffusers' ``WanImageToVideoPipeline`` does before it counts tokens.
     """
-    import ftfy
+    if not (text.isascii() and text.isprintable() and "&" not in text):  # else all is well with it
+        import ftfy
 
-    mended = html.unescape(html.unescape(ftfy.fix_text(text)))
-    return re.sub(r"\s+", " ", mended).strip()
+        text = html.unescape(html.unescape(ftfy.fix_text(text)))
+    return re.sub(r"\s+", " ", text).strip()
 
 
 def _statistics(vae: AutoencoderKLWan) -> tuple[Tensor, Tensor]:

@@ -84,6 +84,7 @@ def calling(
 
 
 def free() -> None:
-    """Give what earlier rows held back to the card."""
-    torch.cuda.synchronize()
-    torch.cuda.empty_cache()
+    """Give what earlier rows held back to the card, where there is one."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()

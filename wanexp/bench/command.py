@@ -13,10 +13,17 @@ from wanexp.strict import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """One benchmark: what it asks, in a few words, and its rows, one by one as they are found."""
+    """One benchmark.
+
+    Attributes:
+        says: What it asks, in a few words.
+        rows: One by one as they are found.
+        models: Those that it may be asked for (``MODELS``); without any it has its own.
+    """
 
     says: str
     rows: Callable[[Settings], Iterator[Row]]
+    models: tuple[str, ...] = ()
 
 
 def _metrics(settings: Settings) -> Iterator[Row]:
@@ -76,7 +83,11 @@ BENCHMARKS: dict[str, Benchmark] = {
     "step_cache": Benchmark(says="what each step cache saves at most", rows=_step_cache),
     "vae": Benchmark(says="encoding and decoding, by precision and tiling", rows=_vae),
     "loop": Benchmark(says="sampling beside its model calls, and diffusers' pipeline", rows=_loop),
-    "sweep": Benchmark(says="a five-arm study with and without the stage store", rows=_sweep),
+    "sweep": Benchmark(
+        says="a five-arm study with and without the stage store (any machine: --model wan_mini)",
+        rows=_sweep,
+        models=("wan22_i2v_a14b", "wan_mini"),
+    ),
     "memory": Benchmark(says="peak memory of each phase beside its prediction", rows=_memory),
 }
 
@@ -92,6 +103,10 @@ def bench_command(names: Sequence[str], settings: Settings, *, as_json: bool) ->
         chosen = {name: lookup("benchmark", BENCHMARKS, name) for name in names}
     except KeyError as error:
         raise ConfigError(str(error.args[0])) from None
+    for name, benchmark in chosen.items():
+        if settings.model is not None and settings.model not in benchmark.models:
+            takes = " or ".join(benchmark.models) or "no model but its own"
+            raise ConfigError(f"--model: {name} takes {takes}, got {settings.model}")
     from wanexp.bench.show import rows_as_json, show_rows
 
     rows = [row for name in chosen for row in _told(name, chosen[name].rows(settings))]
@@ -108,6 +123,8 @@ def bench_command(names: Sequence[str], settings: Settings, *, as_json: bool) ->
 def as_typed(names: Sequence[str], settings: Settings) -> str:
     """The command line that runs the same again."""
     words = ["wanexp", "bench", *names]
+    if settings.model is not None:
+        words += ["--model", settings.model]
     if settings.sizes:
         words += ["--size", *(str(size).replace("×", "x") for size in settings.sizes)]
     if settings.repeats is not None:

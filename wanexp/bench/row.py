@@ -65,10 +65,12 @@ class Settings:
     Attributes:
         sizes: None takes the benchmark's own.
         repeats: Timed runs, after one that warms up; None takes the benchmark's own.
+        model: A key of ``MODELS``; None takes the benchmark's own.
     """
 
     sizes: Sequence[Size] | None = None
     repeats: int | None = None
+    model: str | None = None
 
 
 def size_from(text: str) -> Size:

@@ -1,37 +1,40 @@
 """`wanexp bench sweep`: the guide's A/B study with the stage store, without, and by the pipeline.
 
 Five arms of one case and seed (the baseline, a bolder second stage, more steps, more guidance, and
-all three) on Wan 2.2 I2V-A14B's true shapes with random weights. Everything is counted that makes
-a video in memory: encoding, sampling, decoding; measuring stands in a row of its own.
+all three), by default on Wan 2.2 I2V-A14B's true shapes with random weights. Everything is counted
+that makes a video in memory: encoding, sampling, decoding; measuring stands in a row of its own.
+``--model wan_mini`` runs it on the weights that come with wanexp, on any machine.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from wanexp.backends.diffusers import DiffusersBackend
+from wanexp.backends import encode
+from wanexp.backends.diffusers import DiffusersBackend, open_backend
 from wanexp.backends.random_parts import random_backend
 from wanexp.backends.reference import PipelineStage, pipeline_of, run_pipeline
 from wanexp.bench.card import A14B, CARD, SMALL, free, need_card
 from wanexp.bench.loop import picture
-from wanexp.bench.row import Row, Settings, Size, seconds
+from wanexp.bench.row import Row, Seconds, Settings, Size, seconds
 from wanexp.cache import Store
-from wanexp.config import Case, Trial, recipe_from, trial_digest
+from wanexp.config import Case, Trial, recipe_from
 from wanexp.memory import Memory
 from wanexp.metrics import measure
+from wanexp.models import MODELS, Model, weights_folder
 from wanexp.noise import initial_noise
-from wanexp.plan import make_plan
+from wanexp.planned import PlannedTrial, neighbours, plan_trial
 from wanexp.staged import encode_case, run_stages
-from wanexp.study import PlannedTrial, neighbours, shared_model_calls
 
 COMPILED = replace(CARD, compile=True)
+HERE = Memory(device="cpu")
 TARGET = 1.8
 STORE_LIMIT = 10**10
 
@@ -48,38 +51,82 @@ With a third of the steps, which shortens the run and not the ratio."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Run:
-    """One way to run the study: what each video took, and the videos' frames where kept."""
+class Rig:
+    """What the study runs on.
 
-    taken: Sequence[float]
+    Attributes:
+        open: A backend of the model.
+        plain, fast: As the pipeline runs, and as wanexp would be set up here.
+        size: Where none is asked.
+        clock: Seconds; on a CPU those of this process, which others on the machine do not lengthen.
+    """
+
+    model: Model
+    open: Callable[[Memory], DiffusersBackend]
+    plain: Memory
+    fast: Memory
+    size: Size
+    clock: Callable[[], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """One way to run the study: seconds of each time, model calls and frames of the last."""
+
+    taken: Seconds
+    calls: int
     frames: Sequence[np.ndarray] = ()
 
 
 def sweep_rows(settings: Settings) -> Iterator[Row]:
-    """The study by the pipeline, then by wanexp without and with the store."""
-    need_card()
-    for size in settings.sizes or (SMALL,):
-        trials = ab_trials(size)
-        calls = sum(t.plan.model_calls for t in trials)
-        plain = random_backend(A14B, CARD)
-        theirs = _by_pipeline(plain, trials, size)
-        plain.release()
-        free()
-        base = sum(theirs.taken)
-        yield _row("A/B study, diffusers' pipeline", size, theirs, base, f"{calls} model calls")
-        fast = random_backend(A14B, COMPILED)
-        _by_wanexp(fast, trials[:1], size, store=False)  # compiles: once for a size, not a study
-        shared = _by_wanexp(fast, trials, size, store=True)
-        few, gain = shared_model_calls(trials), base / sum(shared.taken)
-        note = f"{few} model calls; {gain:.2f} times as fast; target {TARGET}"
-        yield _row("A/B study, stage store, compiled", size, shared, base, note)
-        alone = _by_wanexp(fast, trials, size, store=False)
-        yield _row("A/B study, one by one, compiled", size, alone, base, f"{calls} model calls")
-        yield _measuring(shared, size, sum(shared.taken))
+    """The study by the pipeline, then by wanexp with the store and without."""
+    rig = rig_of(settings.model or A14B)
+    words, repeats = ", compiled" if rig.fast.compile else "", settings.repeats or 1
+    for size in settings.sizes or (rig.size,):
+        trials = ab_trials(rig.model, size)
+        theirs = _by_pipeline(rig, trials, size, repeats)
+        base = theirs.taken.median
+        yield _row("A/B study, diffusers' pipeline", size, theirs, base)
+        fast = rig.open(rig.fast)
+        shared = _by_wanexp(rig, fast, trials, size, repeats, store=True)
+        yield _row(f"A/B study, stage store{words}", size, shared, base, f"; target {TARGET}")
+        alone = _by_wanexp(rig, fast, trials, size, repeats, store=False)
+        yield _row(f"A/B study, one by one{words}", size, alone, base)
+        yield _measuring(rig, shared, size)
         fast.release()
+        free()
 
 
-def ab_trials(size: Size) -> list[PlannedTrial]:
+def rig_of(name: str) -> Rig:
+    """A card with random weights, or this machine's CPU where the model's weights are here.
+
+    Raises:
+        ConfigError: It needs a card, and there is none.
+    """
+    model = MODELS[name]
+    if weights_folder(model.source) is None:
+        need_card()
+        return Rig(
+            model=model,
+            open=lambda memory: random_backend(name, memory),
+            plain=CARD,
+            fast=COMPILED,
+            size=SMALL,
+            clock=_card_clock,
+        )
+    size = Size(width=model.width, height=model.height, frames=model.frames)
+    recipe = ab_trials(model, size)[0].trial.recipe
+    return Rig(
+        model=model,
+        open=lambda memory: open_backend(recipe, memory),
+        plain=HERE,
+        fast=HERE,
+        size=size,
+        clock=time.process_time,
+    )
+
+
+def ab_trials(model: Model, size: Size) -> list[PlannedTrial]:
     """The study's trials, planned, in the order in which they would run."""
     case = Case(
         name="astronaut",
@@ -92,87 +139,111 @@ def ab_trials(size: Size) -> list[PlannedTrial]:
         first = {"sampler": "dpmpp_2m", "steps": 6, "cfg": 8.5}
         stages = {"establish": first, "refine": {"sampler": "dpmpp_2m", **refine}}
         sizes = {"width": size.width, "height": size.height, "frames": size.frames}
-        recipe = recipe_from({"name": A14B}, {**sizes, "scheduler": "karras", "stages": stages})
-        trial, plan = Trial(recipe=recipe, case=case, seed=0, memory=Memory()), make_plan(recipe)
-        digest = trial_digest(trial, plan.key())
-        trials.append(
-            PlannedTrial(arm=arm, case=case.name, seed=0, trial=trial, plan=plan, digest=digest)
-        )
+        tree = {**sizes, "scheduler": "karras", "stages": stages}
+        recipe = recipe_from({"name": model.name}, tree)
+        trials.append(plan_trial(Trial(recipe=recipe, case=case, seed=0), arm))
     return neighbours(trials)
 
 
 def _by_wanexp(
-    backend: DiffusersBackend, trials: Sequence[PlannedTrial], size: Size, *, store: bool
+    rig: Rig,
+    backend: DiffusersBackend,
+    trials: Sequence[PlannedTrial],
+    size: Size,
+    repeats: int,
+    *,
+    store: bool,
 ) -> _Run:
-    source, taken, frames = picture(size), [], []
-    with tempfile.TemporaryDirectory() as folder:
-        kept = Store(Path(folder), STORE_LIMIT) if store else None
-        for planned in trials:
-            begun = _now()
-            told = encode_case(planned, source, backend, kept)
+    """The study ``repeats`` times; without the store no trial knows anything of another."""
+    source = picture(size)
+
+    def run(some: Sequence[PlannedTrial], kept: Store | None) -> list[np.ndarray]:
+        frames = []
+        for planned in some:
+            case = planned.trial.case
+            if kept is None:
+                told = encode(backend, source, case.prompt, case.negative_prompt, size.frames)
+            else:
+                told = encode_case(planned, source, backend, kept)
             *_, end = run_stages(planned, told, backend, kept)
             frames.append(backend.decode(end.denoised))
-            taken.append(_now() - begun)
-    return _Run(taken=taken, frames=frames)
+        return frames
+
+    taken, frames, before = [], [], 0
+    for turn in range(repeats + 1):
+        # A store of its own each time: no turn finds what another has encoded or sampled.
+        with tempfile.TemporaryDirectory() as folder:
+            kept = Store(Path(folder), STORE_LIMIT) if store or not turn else None
+            begun, before = rig.clock(), backend.model_calls
+            frames = run(trials if turn else trials[:1], kept)
+            taken.append(rig.clock() - begun)
+    calls = backend.model_calls - before
+    return _Run(taken=seconds(taken[1:]), calls=calls, frames=frames)
 
 
-def _by_pipeline(backend: DiffusersBackend, trials: Sequence[PlannedTrial], size: Size) -> _Run:
-    """Every stage is a run of the pipeline: it knows no others. Prompts are encoded once."""
-    source, taken = picture(size), []
-    model = trials[0].trial.recipe.model
+def _by_pipeline(rig: Rig, trials: Sequence[PlannedTrial], size: Size, repeats: int) -> _Run:
+    """Every stage is a run of the pipeline: it knows no others. Prompts are encoded beforehand."""
+    source, backend = picture(size), rig.open(rig.plain)
     texts = [
         backend.encode_text(words).to(backend.device, backend.dtype)
         for words in ("she turns", "blurry")
     ]
-    pipe = pipeline_of(backend, model)
+    pipe = pipeline_of(backend, rig.model)
     shape = backend.latent_shape(size.width, size.height, size.frames)
-    for planned in trials:
-        begun = _now()
+
+    def run(planned: PlannedTrial) -> None:
         for stage in planned.plan.stages:
-            run_pipeline(
-                pipe,
-                PipelineStage(
-                    source=source,
-                    frames=size.frames,
-                    positive=texts[0],
-                    negative=texts[1],
-                    cfg=stage.cfg,
-                    sigmas=stage.sigmas,
-                    latents=initial_noise(shape, 0).to(backend.device),
-                    decode=stage is planned.plan.stages[-1],
-                ),
-            ).cpu()
-        taken.append(_now() - begun)
-    return _Run(taken=taken)
+            asked = PipelineStage(
+                source=source,
+                frames=size.frames,
+                positive=texts[0],
+                negative=texts[1],
+                cfg=stage.cfg,
+                sigmas=stage.sigmas,
+                latents=initial_noise(shape, 0).to(backend.device),
+                decode=stage is planned.plan.stages[-1],
+            )
+            run_pipeline(pipe, asked).cpu()
+
+    taken = []
+    for turn in range(repeats + 1):
+        begun = rig.clock()
+        for planned in trials if turn else trials[:1]:
+            run(planned)
+        taken.append(rig.clock() - begun)
+    backend.release()
+    free()
+    calls = sum(planned.plan.model_calls for planned in trials)
+    return _Run(taken=seconds(taken[1:]), calls=calls)
 
 
-def _measuring(run: _Run, size: Size, total: float) -> Row:
-    begun = time.perf_counter()
+def _measuring(rig: Rig, run: _Run, size: Size) -> Row:
+    begun = rig.clock()
     for frames in run.frames:
         measure(frames, picture(size), 16.0)
-    spent = time.perf_counter() - begun
+    spent = rig.clock() - begun
     return Row(
         what=f"measuring the {len(run.frames)} videos",
         size=str(size),
         seconds=seconds([spent]),
         against="the study with the store",
-        ratio=spent / total,
+        ratio=spent / run.taken.median,
         note="in a sweep on a card it overlaps the next trial",
     )
 
 
-def _row(what: str, size: Size, run: _Run, base: float, note: str) -> Row:
-    total = sum(run.taken)
+def _row(what: str, size: Size, run: _Run, base: float, target: str = "") -> Row:
+    gain = base / run.taken.median
     return Row(
         what=what,
         size=str(size),
-        seconds=seconds([total]),
+        seconds=run.taken,
         against=f"the pipeline's {base:.1f} s",
-        ratio=total / base,
-        note=note,
+        ratio=run.taken.median / base,
+        note=f"{run.calls} model calls; {gain:.2f} times as fast{target}",
     )
 
 
-def _now() -> float:
+def _card_clock() -> float:
     torch.cuda.synchronize()
     return time.perf_counter()
