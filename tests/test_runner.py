@@ -13,9 +13,10 @@ from tests.analysis.studies import record
 from wanexp import runner
 from wanexp.claim import claimed, try_claim
 from wanexp.compose import expand_sweep
+from wanexp.order import neighbours
 from wanexp.owner import owner
 from wanexp.plan import PlannedStage
-from wanexp.planned import PlannedTrial, neighbours
+from wanexp.planned import PlannedTrial
 from wanexp.record import StudyPaths, TrialRecord
 from wanexp.recording import write_trial
 from wanexp.stopping import StopSign

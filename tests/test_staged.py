@@ -26,7 +26,8 @@ from wanexp.config import Trial, recipe_from
 from wanexp.generate import StageEnd, generate
 from wanexp.memory import Memory
 from wanexp.models import MODELS
-from wanexp.planned import PlannedTrial, neighbours, plan_trial, shared_model_calls
+from wanexp.order import neighbours
+from wanexp.planned import PlannedTrial, plan_trial, shared_model_calls
 from wanexp.seeds import stage_seed
 from wanexp.staged import encode_case, run_stages
 from wanexp.study import plan_trials

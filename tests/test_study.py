@@ -16,7 +16,8 @@ from PIL import Image
 
 from wanexp.compose import Point, Sweep, expand_sweep
 from wanexp.config import trial_from
-from wanexp.planned import PlannedTrial, distinct, neighbours, new_model_calls, shared_model_calls
+from wanexp.order import neighbours
+from wanexp.planned import PlannedTrial, distinct, new_model_calls, shared_model_calls
 from wanexp.strict import ConfigError
 from wanexp.study import later_arms, plan_summary, plan_trials, study_tree
 

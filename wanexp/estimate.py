@@ -18,6 +18,7 @@ from wanexp.environment import cpu_model
 from wanexp.footprint import PARTS, advice, footprint
 from wanexp.memory import Memory
 from wanexp.models import MODELS, Model
+from wanexp.order import expert_loads
 from wanexp.planned import PlannedTrial, distinct
 from wanexp.record import RecordError, TrialRecord, read_record, studies_in
 
@@ -73,6 +74,7 @@ class Estimate:
         measured: How many records times rest on; 0 for a guess.
         basis: A sentence that says what times and memory rest on.
         memory: Bytes at the peak, on the device that samples.
+        expert_loads: Times that an expert goes to the device; 0 where none has to leave it whole.
         phases: Bytes at the peak of each phase on a GPU, for the models that run on one.
         fits: What to change where a phase does not fit; None where all do.
         disk: Bytes of records and media, and of the stage store.
@@ -84,6 +86,7 @@ class Estimate:
     measured: int
     basis: str
     memory: int
+    expert_loads: int
     phases: Mapping[str, int]
     fits: str | None
     disk: int
@@ -97,6 +100,7 @@ class Estimate:
             "measured_records": self.measured,
             "basis": self.basis,
             "peak_memory_bytes": self.memory,
+            "expert_loads": self.expert_loads,
             "peak_memory_by_phase": dict(self.phases),
             "fits": self.fits,
             "disk_bytes": self.disk,
@@ -126,6 +130,7 @@ def estimate(
         measured=pace.records,
         basis=pace.basis,
         memory=guessed if pace.memory is None else pace.memory,
+        expert_loads=expert_loads(left),
         phases=phases,
         fits=advice(largest, memory),
         disk=sum(_disk(t) for t in left),

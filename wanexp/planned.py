@@ -1,4 +1,4 @@
-"""A trial with its explicit plan; what several of them share, and in which order they run.
+"""A trial with its explicit plan; what several of them share.
 
 Nothing here knows how a trial was asked for, so what runs trials needs no more than this.
 """
@@ -6,7 +6,7 @@ Nothing here knows how a trial was asked for, so what runs trials needs no more 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -112,24 +112,3 @@ def new_model_calls(trials: Sequence[PlannedTrial]) -> list[int]:
 def shared_model_calls(trials: Sequence[PlannedTrial]) -> int:
     """Model calls when no prefix of stages is computed twice: the size of the prefix tree."""
     return sum(new_model_calls(trials))
-
-
-def neighbours(trials: Sequence[PlannedTrial]) -> list[PlannedTrial]:
-    """The trials in an order in which those that share weights, case, seed or stages are together.
-
-    Otherwise what comes first stays first.
-    """
-    first: dict[str, int] = {}
-
-    def place(planned: PlannedTrial) -> list[int]:
-        return [first.setdefault(key, len(first)) for key in _path(planned)]
-
-    return sorted(trials, key=place)
-
-
-def _path(planned: PlannedTrial) -> Iterator[str]:
-    """From what is dearest to change between two trials to what is cheapest."""
-    root = planned.root
-    yield digest({key: root[key] for key in ("model", "weights", "memory")})
-    yield digest({key: value for key, value in root.items() if key != "seed"})
-    yield from planned.stage_keys

@@ -1,6 +1,6 @@
 """The last few results by key: for what trials in a row have in common and the disk need not hold.
 
-Trials that share a stage run one after another (``study.neighbours``), so its video and its
+Trials that share a stage run one after another (``wanexp.order``), so its video and its
 measurements are made once, by the first of them.
 """
 

@@ -22,8 +22,9 @@ from wanexp.behind import Behind
 from wanexp.claim import claimed, pause, try_claim
 from wanexp.compose import Sweep
 from wanexp.options import Options
+from wanexp.order import neighbours
 from wanexp.plan import PlannedStage
-from wanexp.planned import PlannedTrial, distinct, neighbours
+from wanexp.planned import PlannedTrial, distinct
 from wanexp.record import StudyPaths, TrialRecord
 from wanexp.recording import is_settled, sweep_partials
 from wanexp.stopping import Stopped, StopSign, stop_on_signals

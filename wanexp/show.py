@@ -176,6 +176,12 @@ def show_estimate(console: Console, found: Estimate) -> None:
     if found.phases:
         peaks = ", ".join(f"{phase} {size / 2**30:.1f}" for phase, size in found.phases.items())
         console.print(f"on a GPU, GiB at each phase's peak: {peaks}", highlight=False)
+    if found.expert_loads:
+        console.print(
+            f"experts go to the device {found.expert_loads} times, one in place of another"
+            " (memory.offload=model)",
+            highlight=False,
+        )
     if found.fits:
         console.print(f"[yellow]note[/yellow] {found.fits}", highlight=False)
 

@@ -30,7 +30,8 @@ from wanexp.memory import Memory
 from wanexp.metrics import measure
 from wanexp.models import MODELS, Model, weights_folder
 from wanexp.noise import initial_noise
-from wanexp.planned import PlannedTrial, neighbours, plan_trial
+from wanexp.order import neighbours
+from wanexp.planned import PlannedTrial, plan_trial
 from wanexp.staged import encode_case, run_stages
 
 COMPILED = replace(CARD, compile=True)
