@@ -13,12 +13,16 @@ import pytest
 
 from tests.few import Few, few_sweep
 from wanexp import run
+from wanexp.backends import load_backend
 from wanexp.claim import claimed
 from wanexp.compose import Sweep
+from wanexp.config import digest
+from wanexp.owner import owner
 from wanexp.plan import PlannedStage
-from wanexp.planned import PlannedTrial
+from wanexp.planned import KEY_LENGTH, PlannedTrial
 from wanexp.record import read_record
 from wanexp.run import overlaps
+from wanexp.staged import machine_digest
 
 Make = Callable[..., Few]
 
@@ -169,6 +173,37 @@ def test_the_second_ctrl_c_stops_at_once(few, monkeypatch):
     assert (tally.completed, tally.model_calls) == (0, 4)
     assert (tally.stopped, tally.at_once) == ("at once", True)
     assert not list(study.study.trials.glob("*/record.json"))
+
+
+def others_claim(folder: Path, *names: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / f"{name}~{owner()}~other").touch()
+
+
+def test_ctrl_c_while_others_run_the_last_trials_stops_at_once_and_says_one_thing(few, monkeypatch):
+    study, said = few("waiting"), []
+    others_claim(study.study.claims, *(t.digest for t in study.trials))
+    monkeypatch.setattr(study.log, "waits", lambda count: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(study.log, "stopping", lambda: said.append("stopping"))
+    tally = study.run()
+    assert (tally.stopped, tally.at_once) == ("while waiting for other processes", False)
+    assert (tally.completed, said) == (0, [])
+
+
+def test_ctrl_c_while_another_process_computes_the_stage_stops_at_once(few, monkeypatch):
+    study, said = few("awaited"), []
+    planned = study.trials[0]
+    backend = load_backend(planned.trial.recipe, planned.trial.memory)
+    content = {"stage": planned.stage_keys[0], "machine": machine_digest(backend)}
+    others_claim(study.options.cache_folder / "claims", digest(content, KEY_LENGTH))
+    monkeypatch.setattr("time.sleep", lambda seconds: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(study.log, "stopping", lambda: said.append("stopping"))
+    tally = study.run()
+    name = "default · coffee · seed 0"
+    assert tally.stopped == f"while another process computes a stage of {name}"
+    assert (tally.completed, tally.model_calls, tally.at_once, said) == (0, 0, False, [])
+    assert claimed(study.study.claims) == set()
 
 
 @pytest.mark.parametrize(("device", "auto"), [("cpu", False), ("cuda", True), ("cuda:1", True)])

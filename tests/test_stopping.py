@@ -24,6 +24,14 @@ def test_the_first_signal_raises_the_sign_and_the_second_stops(first, second):
     assert before == {s: signal.getsignal(s) for s in (first, second)}
 
 
+def test_who_waits_for_others_is_not_told_of_work_that_ends_first():
+    said = []
+    with stop_on_signals(lambda: said.append(1)) as sign:
+        sign.idle = True
+        os.kill(os.getpid(), signal.SIGINT)
+        assert (sign.asked, said) == (True, [])
+
+
 def test_in_another_thread_signals_are_left_alone():
     before, found = signal.getsignal(signal.SIGINT), []
 

@@ -86,6 +86,7 @@ class Store:
         make: Callable[[], T],
         pack: Callable[[T], Entry],
         unpack: Callable[[Entry], T],
+        wait: Callable[[float], None] = time.sleep,
     ) -> tuple[T, bool]:
         """What the key stands for, and whether it was stored already; made where it was not.
 
@@ -98,6 +99,8 @@ class Store:
             pack: Makes an entry of it.
             unpack: Takes it out of an entry; an error of value, key or type says that the entry
                 does not hold it.
+            wait: Lets so many seconds pass while another process makes it; what it raises ends the
+                waiting.
         """
         begun, told = time.monotonic(), False
         while (found := self._found(key, unpack, warn=False)) is None:
@@ -111,7 +114,7 @@ class Store:
             if not told and time.monotonic() - begun > PATIENCE:
                 log.warning("waiting for another process to compute %s", self._path(key))
                 told = True
-            time.sleep(pause())
+            wait(pause())
         return found, True
 
     def _fetch_claimed(

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import gc
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,6 +147,7 @@ def sample(
 
     @contextlib.contextmanager
     def around(stage: PlannedStage) -> Iterator[None]:
+        sign.idle = False
         monitor.enter(f"stage/{stage.name}")
         yield
         monitor.enter("handover")
@@ -156,7 +158,14 @@ def sample(
         if sign.asked and store is None:
             raise Stopped(f"in {stage.name} of {name}, which is lost (cache.enabled=false)")
 
-    for end in run_stages(planned, conditioning, backend, store, told, around):
+    def wait(seconds: float) -> None:
+        sign.idle = True
+        time.sleep(seconds)
+        if sign.asked:
+            raise Stopped(f"while another process computes a stage of {name}")
+
+    for end in run_stages(planned, conditioning, backend, store, told, around, wait):
+        sign.idle = False
         ends.append(end)
         if sign.asked and len(ends) < len(planned.plan.stages):
             raise Stopped(f"after {end.name} of {name}, which the stage store has")

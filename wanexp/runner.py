@@ -198,6 +198,8 @@ def _run_part(
             if sign.asked:
                 part.stopped = f"after {planned.arm} · {planned.case} · seed {planned.seed}"
                 return
+        if sign.asked:
+            part.stopped = "while waiting for other processes"
 
 
 class _Part:
@@ -273,12 +275,13 @@ def _one_by_one(
         planned = _choose(left, study, last)
         claim = None if planned is None else _claim(planned, study)
         if planned is None or claim is None:
+            sign.idle = True
             if planned is None and not told:
                 watcher.waits(len(left))
             told |= planned is None
             time.sleep(pause())
         else:
-            last = planned
+            last, sign.idle = planned, False
             left.remove(planned)
             if _settled(planned, study):
                 with claim:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -55,12 +56,13 @@ def run_stages(
     store: Store | None,
     on_evaluation: OnEvaluation | None = None,
     around: Callable[[PlannedStage], AbstractContextManager[object]] = contextlib.nullcontext,
+    wait: Callable[[float], None] = time.sleep,
 ) -> Iterator[StageEnd]:
     """The end of each of a trial's stages in turn, stored ones without a model call.
 
     The bits are those of ``generate`` alone. ``seconds`` and ``model_calls`` of a stored stage are
     those of the run that made it. ``around`` a stage's computing, and nothing else, its context is
-    open.
+    open. ``wait`` lets seconds pass while another process computes a stage.
 
     Raises:
         RuntimeError: A sampler called the model at other levels than the plan says.
@@ -87,6 +89,7 @@ def run_stages(
                 make=make,
                 pack=functools.partial(_pack_end, planned),
                 unpack=functools.partial(_unpack_end, stage, conditioning.latent_shape),
+                wait=wait,
             )
         latent = end.latent
         yield end

@@ -18,14 +18,21 @@ class Stopped(KeyboardInterrupt):
 
 @dataclass(kw_only=True)
 class StopSign:
-    """Whether somebody has asked to stop. Whoever works looks at it where it can stop."""
+    """Whether somebody has asked to stop. Whoever works looks at it where it can stop.
+
+    Attributes:
+        idle: Others are waited for: there is nothing here that would come to its end first.
+    """
 
     asked: bool = False
+    idle: bool = False
 
 
 @contextmanager
 def stop_on_signals(say: Callable[[], None]) -> Iterator[StopSign]:
     """SIGINT and SIGTERM raise the sign and ``say`` so; the second of them is KeyboardInterrupt.
+
+    While the sign is idle nothing is said: what waits stops at once.
 
     Only the main thread may handle signals: in any other the sign is never raised. What handled
     them before does again after the block.
@@ -36,7 +43,8 @@ def stop_on_signals(say: Callable[[], None]) -> Iterator[StopSign]:
         if sign.asked:
             raise KeyboardInterrupt
         sign.asked = True
-        say()
+        if not sign.idle:
+            say()
 
     if threading.current_thread() is not threading.main_thread():
         yield sign
