@@ -175,21 +175,11 @@ def study_tree(
     again what the study has chosen, so its protocol stays as it is. Where some have run
     (``looked``) a new protocol comes after looking.
     """
-    rows = _rows(trials, confirms=confirms)
     recipes = {t.arm: digest(recipe_content(t.trial, t.plan.key())) for t in trials}
     cases = {t.case: digest(case_content(t.trial.case)) for t in trials}
     arms = {arm: _arm_entry(sweep, arm, recipe) for arm, recipe in recipes.items()}
-    old_arms, old_cases = _mapping(before.get("arms")), _mapping(before.get("cases"))
-    kept_arms = {
-        arm: entry
-        for arm, entry in old_arms.items()
-        if arm not in arms or _mapping(entry).get("recipe") == recipes[arm]
-    }
-    kept_rows = [
-        row
-        for row in _list(before.get("trials"))
-        if row["arm"] in kept_arms and _same(cases, old_cases, str(row["case"]))
-    ]
+    kept_arms, kept_rows = _kept(before, recipes, cases)
+    rows = _rows(trials, confirms=confirms)
     if confirms:  # what chose cannot confirm
         places = {_place(row) for row in kept_rows if not row.get("confirms")}
         rows = [row for row in rows if _place(row) not in places]
@@ -212,11 +202,29 @@ def study_tree(
         "later": _mapping(before.get("later"))
         if confirms
         else {name: list(own) for name, own in sweep.later.items()},
-        "cases": {**old_cases, **cases},
+        "cases": {**_mapping(before.get("cases")), **cases},
         "trials": [row for row in kept_rows if row["arm"] in early]
         + rows
         + [row for row in kept_rows if row["arm"] in late],
     }
+
+
+def _kept(
+    before: Mapping[str, object], recipes: Mapping[str, str], cases: Mapping[str, str]
+) -> tuple[dict[str, object], list[dict[str, object]]]:
+    """Of a study file the arms that still mean the same, and the rows of such arms and cases."""
+    old_cases = _mapping(before.get("cases"))
+    arms = {
+        arm: entry
+        for arm, entry in _mapping(before.get("arms")).items()
+        if arm not in recipes or _mapping(entry).get("recipe") == recipes[arm]
+    }
+    rows = [
+        row
+        for row in _list(before.get("trials"))
+        if row["arm"] in arms and _same(cases, old_cases, str(row["case"]))
+    ]
+    return arms, rows
 
 
 def _same(now: Mapping[str, object], old: Mapping[str, object], case: str) -> bool:

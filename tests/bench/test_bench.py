@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from collections import Counter
@@ -16,6 +17,7 @@ from wanexp.bench.command import BENCHMARKS, as_typed
 from wanexp.bench.metrics import FAMILIES, SIZES, filmed, metric_rows
 from wanexp.bench.row import Row, Seconds, Settings, Size, seconds, size_from, timed
 from wanexp.bench.show import rows_as_json, short, show_rows
+from wanexp.bench.vae import psnr, vae_rows
 from wanexp.cli import main
 from wanexp.metrics import METRICS
 
@@ -182,9 +184,30 @@ sys.exit(main(["bench", "sweep", *asked]))
     assert measuring["what"] == "measuring the 5 videos"
 
 
+def test_what_precision_does_to_a_video_is_measured_where_weights_are_real():
+    asked = Settings(sizes=[Size(width=32, height=32, frames=5)], model="wan_mini")
+    rows = {row.what: row for row in vae_rows(asked)}
+    assert list(rows) == [
+        "decode, float32",
+        "decode, float32, tiled",
+        "decode, bfloat16",
+        "decode, bfloat16, tiled",
+    ]
+    assert rows["decode, float32"].ratio == 1
+    # One tile holds all of so small a frame.
+    assert "inf dB to float32's whole frames" in rows["decode, float32, tiled"].note
+    assert "inf dB" not in rows["decode, bfloat16"].note
+
+
+def test_decibels_are_those_of_a_grey_level_and_equal_videos_have_no_end_of_them():
+    video = np.full((2, 3, 4, 3), 100, np.uint8)
+    assert psnr(video, video + 1) == pytest.approx(20 * math.log10(255))
+    assert psnr(video, video) == math.inf
+
+
 @pytest.mark.parametrize(
     ("name", "takes"),
-    [("vae", "no model but its own"), ("sweep", "wan22_i2v_a14b or wan_mini")],
+    [("call", "no model but its own"), ("sweep", "wan22_i2v_a14b or wan_mini")],
 )
 def test_a_model_that_a_benchmark_is_not_about_is_refused(name, takes, capsys):
     assert main(["bench", name, "--model", "wan22_ti2v_5b"]) == 2

@@ -197,12 +197,22 @@ class DiffusersBackend:
         """
         picture = torch.tensor(source).permute(2, 0, 1).float() / 255 * 2 - 1
         if self._model.condition == "first_frame":
-            return self._encode(picture[None, :, None])
+            return self.encode_video(picture[None, :, None])
         grey = picture.new_zeros(1, 3, frames - 1, *picture.shape[1:])
-        latent = self._encode(torch.cat([picture[None, :, None], grey], dim=2))
+        latent = self.encode_video(torch.cat([picture[None, :, None], grey], dim=2))
         mask = latent.new_zeros(1, self._model.frame_stride, *latent.shape[2:])
         mask[:, :, 0] = 1  # one channel for each frame that a latent frame stands for
         return torch.cat([mask, latent], dim=1)
+
+    @torch.no_grad()
+    def encode_video(self, video: Tensor) -> Tensor:
+        """The latent (its mode) of a (1, 3, T, H, W) video in [−1, 1], normalised, on the CPU."""
+        vae = cast(AutoencoderKLWan, self._ready("vae"))
+        with steady(list(vae.encoder.down_blocks)):
+            posterior = vae.encode(video.to(self.device, self.vae_dtype), return_dict=False)[0]
+        mean, deviation = _statistics(vae)
+        # Times the reciprocal, as diffusers does it: the same bits are easier to compare.
+        return (posterior.mode().float().cpu() - mean) * (1.0 / deviation)
 
     def denoiser(
         self,
@@ -316,15 +326,6 @@ class DiffusersBackend:
         times = torch.full((1, frames, height, width), sigma, device=self.device) * TIMESTEPS
         times[:, 0] = 0
         return times.flatten(1)
-
-    def _encode(self, video: Tensor) -> Tensor:
-        """The latent (its mode) of a (1, 3, T, H, W) video in [−1, 1], normalised, on the CPU."""
-        vae = cast(AutoencoderKLWan, self._ready("vae"))
-        with steady(list(vae.encoder.down_blocks)):
-            posterior = vae.encode(video.to(self.device, self.vae_dtype), return_dict=False)[0]
-        mean, deviation = _statistics(vae)
-        # Times the reciprocal, as diffusers does it: the same bits are easier to compare.
-        return (posterior.mode().float().cpu() - mean) * (1.0 / deviation)
 
     def _at_once(self, shape: tuple[int, int, int, int, int], cache: StepCache) -> bool:
         """Whether guidance puts both prompts into one call; a step cache keeps them apart."""

@@ -81,7 +81,11 @@ BENCHMARKS: dict[str, Benchmark] = {
     "call": Benchmark(says="model calls of the A14B beside the card's ceiling", rows=_call),
     "guidance": Benchmark(says="both prompts in one call, beside two calls", rows=_guidance),
     "step_cache": Benchmark(says="what each step cache saves at most", rows=_step_cache),
-    "vae": Benchmark(says="encoding and decoding, by precision and tiling", rows=_vae),
+    "vae": Benchmark(
+        says="encoding and decoding, by precision and tiling (--model wan_mini: what that costs)",
+        rows=_vae,
+        models=("wan_mini",),
+    ),
     "loop": Benchmark(says="sampling beside its model calls, and diffusers' pipeline", rows=_loop),
     "sweep": Benchmark(
         says="a five-arm study with and without the stage store (any machine: --model wan_mini)",

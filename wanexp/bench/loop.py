@@ -17,7 +17,7 @@ from wanexp.backends.folder import EXPERT_FOLDERS
 from wanexp.backends.random_parts import random_backend
 from wanexp.backends.reference import PipelineStage, pipeline_of, run_pipeline
 from wanexp.bench.card import A14B, CARD, SMALL, clocked, conditions, free, need_card
-from wanexp.bench.row import Row, Settings, Size, seconds
+from wanexp.bench.row import Row, Settings, Size, beside, seconds
 from wanexp.config import Recipe, recipe_from
 from wanexp.generate import generate
 from wanexp.images import load_source
@@ -81,14 +81,9 @@ def _beside_calls(
             if turn:
                 taken[name].append(time.perf_counter() - begun)
     loop, calls = seconds(taken["loop"]), seconds(taken["bare"])
-    return Row(
-        what=f"loop of {STEPS} guided steps, compiled",
-        size=str(size),
-        seconds=loop,
-        against=f"its {2 * STEPS} model calls, bare ({calls.median:.3f} s)",
-        ratio=loop.median / calls.median,
-        note=f"target {TARGET}",
-    )
+    against = f"its {2 * STEPS} model calls, bare ({calls.median:.3f} s)"
+    what = f"loop of {STEPS} guided steps, compiled"
+    return beside(what, size, loop, calls.median, against, f"target {TARGET}")
 
 
 @torch.no_grad()
@@ -139,14 +134,10 @@ def _beside_pipeline(
     theirs = clocked(functools.partial(run_pipeline, pipe, asked), 2, warmups=1)
     difference = run_pipeline(pipe, asked).float() - ours()
     off = (difference.pow(2).mean().sqrt() / ours().std()).item()
-    return Row(
-        what=f"source encoded, {STEPS} guided steps",
-        size=str(size),
-        seconds=mine,
-        against=f"WanImageToVideoPipeline, not compiled ({theirs.median:.3f} s)",
-        ratio=mine.median / theirs.median,
-        note=f"latents differ by {100 * off:.2g} % of their deviation (bfloat16 calls)",
-    )
+    against = f"WanImageToVideoPipeline, not compiled ({theirs.median:.3f} s)"
+    note = f"latents differ by {100 * off:.2g} % of their deviation (bfloat16 calls)"
+    what = f"source encoded, {STEPS} guided steps"
+    return beside(what, size, mine, theirs.median, against, note)
 
 
 def picture(size: Size) -> np.ndarray:

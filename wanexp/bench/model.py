@@ -22,7 +22,7 @@ from wanexp.bench.card import (
     free,
     need_card,
 )
-from wanexp.bench.row import Row, Seconds, Settings, Size
+from wanexp.bench.row import Row, Seconds, Settings, Size, beside
 from wanexp.bench.work import call_flops, tokens
 from wanexp.memory import Memory
 from wanexp.models import MODELS
@@ -98,13 +98,7 @@ def _variant(what: str, memory: Memory, plain: dict[Size, Seconds], repeats: int
     backend = random_backend(A14B, memory)
     for size, base in plain.items():
         found = clocked(calling(backend, A14B, size), repeats)
-        yield Row(
-            what=what,
-            size=str(size),
-            seconds=found,
-            against="the plain call",
-            ratio=found.median / base.median,
-        )
+        yield beside(what, size, found, base.median, "the plain call")
     backend.release()
     free()
 
@@ -119,14 +113,9 @@ def guidance_rows(settings: Settings) -> Iterator[Row]:
         for size in settings.sizes or (*TINY, SMALL):
             two = clocked(calling(apart, name, size, cfg=3.5), repeats)
             one = clocked(calling(together, name, size, cfg=3.5), repeats)
-            yield Row(
-                what=f"{name}, one call of two",
-                size=str(size),
-                seconds=one,
-                against=f"two calls ({two.median:.3f} s)",
-                ratio=one.median / two.median,
-                note=f"{tokens(MODELS[name], size)} tokens",
-            )
+            what, against = f"{name}, one call of two", f"two calls ({two.median:.3f} s)"
+            note = f"{tokens(MODELS[name], size)} tokens"
+            yield beside(what, size, one, two.median, against, note)
         apart.release()
         together.release()
 
@@ -146,11 +135,5 @@ def cache_rows(settings: Settings) -> Iterator[Row]:
             ask = calling(backend, A14B, size, cfg=3.5, cache=cache, evaluations=EVALUATIONS)
             found = clocked(lambda: [ask() for _ in range(EVALUATIONS)], 1, warmups=1)  # noqa: B023
             base = base or found.median
-            yield Row(
-                what=f"{EVALUATIONS} guided steps, {what}",
-                size=str(size),
-                seconds=found,
-                against="no step cache",
-                ratio=found.median / base,
-            )
+            yield beside(f"{EVALUATIONS} guided steps, {what}", size, found, base, "no step cache")
     backend.release()

@@ -58,6 +58,18 @@ class Row:
             raise ValueError(f"{self.what}: a ratio and what it is against belong together")
 
 
+def beside(what: str, size: Size, taken: Seconds, base: float, against: str, note: str = "") -> Row:
+    """A row whose ratio is to something that took ``base`` seconds."""
+    return Row(
+        what=what,
+        size=str(size),
+        seconds=taken,
+        against=against,
+        ratio=taken.median / base,
+        note=note,
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """How to run benchmarks.

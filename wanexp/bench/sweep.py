@@ -18,12 +18,12 @@ import numpy as np
 import torch
 
 from wanexp.backends import encode
-from wanexp.backends.diffusers import DiffusersBackend, open_backend
+from wanexp.backends.diffusers import DiffusersBackend
 from wanexp.backends.random_parts import random_backend
 from wanexp.backends.reference import PipelineStage, pipeline_of, run_pipeline
 from wanexp.bench.card import A14B, CARD, SMALL, free, need_card
 from wanexp.bench.loop import picture
-from wanexp.bench.row import Row, Seconds, Settings, Size, seconds
+from wanexp.bench.row import Row, Seconds, Settings, Size, beside, seconds
 from wanexp.cache import Store
 from wanexp.config import Case, Trial, recipe_from
 from wanexp.memory import Memory
@@ -105,7 +105,8 @@ def rig_of(name: str) -> Rig:
         ConfigError: It needs a card, and there is none.
     """
     model = MODELS[name]
-    if weights_folder(model.source) is None:
+    folder = weights_folder(model.source)
+    if folder is None:
         need_card()
         return Rig(
             model=model,
@@ -115,14 +116,12 @@ def rig_of(name: str) -> Rig:
             size=SMALL,
             clock=_card_clock,
         )
-    size = Size(width=model.width, height=model.height, frames=model.frames)
-    recipe = ab_trials(model, size)[0].trial.recipe
     return Rig(
         model=model,
-        open=lambda memory: open_backend(recipe, memory),
+        open=lambda memory: DiffusersBackend(folder=folder, model=model, memory=memory),
         plain=HERE,
         fast=HERE,
-        size=size,
+        size=Size(width=model.width, height=model.height, frames=model.frames),
         clock=time.process_time,
     )
 
@@ -223,26 +222,15 @@ def _measuring(rig: Rig, run: _Run, size: Size) -> Row:
     for frames in run.frames:
         measure(frames, picture(size), 16.0)
     spent = rig.clock() - begun
-    return Row(
-        what=f"measuring the {len(run.frames)} videos",
-        size=str(size),
-        seconds=seconds([spent]),
-        against="the study with the store",
-        ratio=spent / run.taken.median,
-        note="in a sweep on a card it overlaps the next trial",
-    )
+    what, against = f"measuring the {len(run.frames)} videos", "the study with the store"
+    note = "in a sweep on a card it overlaps the next trial"
+    return beside(what, size, seconds([spent]), run.taken.median, against, note)
 
 
 def _row(what: str, size: Size, run: _Run, base: float, target: str = "") -> Row:
     gain = base / run.taken.median
-    return Row(
-        what=what,
-        size=str(size),
-        seconds=run.taken,
-        against=f"the pipeline's {base:.1f} s",
-        ratio=run.taken.median / base,
-        note=f"{run.calls} model calls; {gain:.2f} times as fast{target}",
-    )
+    note = f"{run.calls} model calls; {gain:.2f} times as fast{target}"
+    return beside(what, size, run.taken, base, f"the pipeline's {base:.1f} s", note)
 
 
 def _card_clock() -> float:
