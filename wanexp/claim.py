@@ -12,7 +12,6 @@ import os
 import random
 import threading
 from pathlib import Path
-from types import TracebackType
 
 from wanexp.owner import is_dead, owner
 
@@ -39,12 +38,7 @@ class Claim:
         self._heart.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._over.set()
         _remove(self._path)
 
