@@ -14,10 +14,9 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
 )
 from transformers import AutoTokenizer, UMT5Config, UMT5EncoderModel
 
-from tests.backends.single_files import transformer, vae_21, vae_22
+from tests.backends.single_files import TEXT_WIDTH, transformer, vae_21
+from wanexp.backends.random_parts import vae_22
 from wanexp.models import weights_folder
-
-TEXT_WIDTH = 32
 
 
 @pytest.fixture(scope="session")
@@ -25,9 +24,8 @@ def tiny_a14b(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An A14B-shaped folder: two experts, the source as mask and latent in extra channels."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        vae = AutoencoderKLWan(base_dim=8, z_dim=16, dim_mult=[1, 1, 2, 2], num_res_blocks=1)
-        experts = [_expert(in_channels=36, out_channels=16) for _ in range(2)]
-        return _save(tmp_path_factory.mktemp("a14b"), vae, experts, boundary=0.9, expand=False)
+        experts = [_narrow(36, 16) for _ in range(2)]
+        return _save(tmp_path_factory.mktemp("a14b"), vae_21(), experts, boundary=0.9, expand=False)
 
 
 @pytest.fixture(scope="session")
@@ -35,22 +33,14 @@ def tiny_5b(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A TI2V-5B-shaped folder: one expert, the source as a clean first latent frame."""
     with torch.random.fork_rng():
         torch.manual_seed(2)
-        vae = AutoencoderKLWan(
-            base_dim=8,
-            decoder_base_dim=8,
-            z_dim=48,
-            dim_mult=[1, 1, 2, 2],
-            num_res_blocks=1,
-            in_channels=12,
-            out_channels=12,
-            patch_size=2,
-            is_residual=True,
-            scale_factor_spatial=16,
-            latents_mean=torch.linspace(-0.5, 0.5, 48).tolist(),
-            latents_std=torch.linspace(0.5, 1.5, 48).tolist(),
+        experts = [_narrow(48, 48)]
+        return _save(
+            tmp_path_factory.mktemp("5b"),
+            vae_22(base_dim=4, decoder_base_dim=4),
+            experts,
+            boundary=None,
+            expand=True,
         )
-        experts = [_expert(in_channels=48, out_channels=48)]
-        return _save(tmp_path_factory.mktemp("5b"), vae, experts, boundary=None, expand=True)
 
 
 @pytest.fixture(scope="session")
@@ -70,19 +60,13 @@ def wide_5b(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(4)
         experts = [transformer(in_channels=48, out_channels=48)]
         folder = tmp_path_factory.mktemp("wide_5b")
-        return _save(folder, vae_22(), experts, boundary=None, expand=True)
+        return _save(
+            folder, vae_22(base_dim=4, decoder_base_dim=4), experts, boundary=None, expand=True
+        )
 
 
-def _expert(*, in_channels: int, out_channels: int) -> WanTransformer3DModel:
-    return WanTransformer3DModel(
-        num_attention_heads=2,
-        attention_head_dim=12,
-        in_channels=in_channels,
-        out_channels=out_channels,
-        text_dim=TEXT_WIDTH,
-        ffn_dim=48,
-        num_layers=2,
-    )
+def _narrow(channels: int, out: int) -> WanTransformer3DModel:
+    return transformer(in_channels=channels, out_channels=out, heads=2, width=12)
 
 
 def _save(

@@ -30,28 +30,13 @@ def vae_21() -> AutoencoderKLWan:
     return AutoencoderKLWan(base_dim=4, z_dim=16)
 
 
-def vae_22() -> AutoencoderKLWan:
-    from wanexp.backends.single import VAE_22_DEVIATION, VAE_22_MEAN
-
-    return AutoencoderKLWan(
-        base_dim=4,
-        decoder_base_dim=4,
-        z_dim=48,
-        in_channels=12,
-        out_channels=12,
-        patch_size=2,
-        is_residual=True,
-        scale_factor_spatial=16,
-        latents_mean=list(VAE_22_MEAN),
-        latents_std=list(VAE_22_DEVIATION),
-    )
-
-
-def transformer(*, in_channels: int, out_channels: int) -> WanTransformer3DModel:
-    """Of one head, as wide as all of Wan's heads are."""
+def transformer(
+    *, in_channels: int, out_channels: int, heads: int = 1, width: int = 128
+) -> WanTransformer3DModel:
+    """Of one head, as wide as all of Wan's heads are, unless others are asked."""
     return WanTransformer3DModel(
-        num_attention_heads=1,
-        attention_head_dim=128,
+        num_attention_heads=heads,
+        attention_head_dim=width,
         in_channels=in_channels,
         out_channels=out_channels,
         text_dim=TEXT_WIDTH,

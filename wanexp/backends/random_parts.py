@@ -16,6 +16,7 @@ from torch import nn
 from transformers import UMT5Config, UMT5EncoderModel
 
 from wanexp.backends.diffusers import DiffusersBackend
+from wanexp.backends.single import VAE_22_DEVIATION, VAE_22_MEAN
 from wanexp.memory import Memory
 from wanexp.models import MODELS, Model, weights_folder
 
@@ -91,16 +92,20 @@ def _expert(model: Model, layers: int | None) -> WanTransformer3DModel:
 def _vae(model: Model) -> AutoencoderKLWan:
     if model.vae_stride == 8:
         return AutoencoderKLWan()
+    return vae_22(base_dim=160, decoder_base_dim=256)
+
+
+def vae_22(*, base_dim: int, decoder_base_dim: int) -> AutoencoderKLWan:
+    """The TI2V-5B's autoencoder at any width."""
     return AutoencoderKLWan(
-        base_dim=160,
-        decoder_base_dim=256,
+        base_dim=base_dim,
+        decoder_base_dim=decoder_base_dim,
         z_dim=48,
-        dim_mult=[1, 2, 4, 4],
         in_channels=12,
         out_channels=12,
         patch_size=2,
         is_residual=True,
         scale_factor_spatial=16,
-        latents_mean=[0.0] * 48,
-        latents_std=[1.0] * 48,
+        latents_mean=list(VAE_22_MEAN),
+        latents_std=list(VAE_22_DEVIATION),
     )
