@@ -62,10 +62,10 @@ def front_sentences(found: Overview) -> list[str]:
     sentences = []
     if front:
         names = ", ".join(f"{arm.arm} ({_price(found, arm)})" for arm in front)
-        sentences.append(f"No arm is as good for fewer model calls: {names}.")
+        sentences.append(f"Worth their model calls, as no other arm is as good for fewer: {names}.")
     only = [arm.arm for arm in found.front if arm.front_seconds and not arm.front_calls]
     if only:
-        sentences.append(f"By seconds also {', '.join(only)}.")
+        sentences.append(f"Worth their seconds, too: {', '.join(only)}.")
     return sentences + ([_order(found.ranking)] if found.ranking else [])
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from analysis.comparison import ArmComparison, Comparison, Confirmation, LaterArm, Stop
 from analysis.effects import MOTION, Scale
 from analysis.intervals import ALPHA, LEAST_CASES
-from analysis.verdict import Effect, Reason
+from analysis.verdict import Effect, Reason, margin_on
 
 PLENTY = 6
 """The fewest cases at which the sign-flip test can reach 5 %."""
@@ -120,11 +120,21 @@ def _doubts(comparison: Comparison, arm: ArmComparison) -> str:
     if effect.p is not None and arm.p_holm is not None and effect.p <= ALPHA < arm.p_holm:
         count = len({arm.arm for arm in (*comparison.arms, *comparison.later)})
         found.append(f"Alone it would count; among {count} comparisons it can be chance.")
+    if claimed and _small(comparison, effect):
+        found.append(f"All of that is less than what matters here ({_margin(comparison, arm)}).")
     worse = [other for other in arm.others if _seems_worse(other)]
     if arm.ruling.verdict == "better" and worse:
         words = ", ".join(f"{other.metric} ({interval_words(other)})" for other in worse)
         found.append(f"Not tested, but look at {words}.")
     return "".join(f" {sentence}" for sentence in found)
+
+
+def _small(comparison: Comparison, effect: Effect) -> bool:
+    """Whether all of the interval is smaller than the protocol's smallest change that matters."""
+    if effect.low is None or effect.high is None:
+        return False
+    margin = margin_on(effect.scale, comparison.protocol.margin)
+    return -margin < effect.low and effect.high < margin
 
 
 def _seems_worse(other: Effect) -> bool:

@@ -17,7 +17,9 @@ def study(gains, **how):
 def test_the_front_is_named_with_prices_and_gains():
     found = overview(study({"base": 0.0, "good": -0.6, "waste": -0.3}, spread=0.1), protocol())
     first, order = front_sentences(found)
-    assert first.startswith("No arm is as good for fewer model calls: base (50), good (80, 4")
+    assert first.startswith(
+        "Worth their model calls, as no other arm is as good for fewer: base (50), good (80, 4"
+    )
     assert "% lower)" in first and "waste" not in first
     assert order.startswith("By flicker good comes first, in 100 % of redrawn sets of cases")
     assert order.endswith("firm.")

@@ -66,6 +66,13 @@ def test_a_winner_is_said_with_its_interval_its_pairs_its_motion_and_its_reach()
     assert reach.startswith("For these 12 cases: A was chosen on them, so its gain is likely")
 
 
+@pytest.mark.parametrize(("gain", "small"), [(-0.05, True), (0.05, True), (-0.6, False)])
+def test_what_is_sure_but_smaller_than_what_matters_is_said_to_be(gain, small):
+    sentence = said(drawn({"base": 0.0, "A": gain}, spread=0.02))[0]
+    assert sentence.startswith(f"A is {'better' if gain < 0 else 'worse'} than base")
+    assert sentence.endswith(" All of that is less than what matters here (20 %).") == small
+
+
 def test_too_few_pairs_says_how_many_would_do():
     sentence = said(drawn({"base": 0.0, "A": 0.0}, spread=0.8))[0]
     assert sentence.startswith("Too few pairs to tell A and base apart: flicker is")
