@@ -73,6 +73,14 @@ def arm_sentence(comparison: Comparison, arm: ArmComparison) -> str:
     return f"{head}{found}{_because(comparison, arm)}{_doubts(comparison, arm)}"
 
 
+def is_small(comparison: Comparison, effect: Effect) -> bool:
+    """Whether all of the interval is smaller than the protocol's smallest change that matters."""
+    if effect.low is None or effect.high is None:
+        return False
+    margin = margin_on(effect.scale, comparison.protocol.margin)
+    return -margin < effect.low and effect.high < margin
+
+
 def _found(effect: Effect) -> str:
     if effect.low is None:
         return f"{effect.metric} is {change_words(effect.mean, effect.scale)} so far" + (
@@ -120,21 +128,13 @@ def _doubts(comparison: Comparison, arm: ArmComparison) -> str:
     if effect.p is not None and arm.p_holm is not None and effect.p <= ALPHA < arm.p_holm:
         count = len({arm.arm for arm in (*comparison.arms, *comparison.later)})
         found.append(f"Alone it would count; among {count} comparisons it can be chance.")
-    if claimed and _small(comparison, effect):
+    if claimed and is_small(comparison, effect):
         found.append(f"All of that is less than what matters here ({_margin(comparison, arm)}).")
     worse = [other for other in arm.others if _seems_worse(other)]
     if arm.ruling.verdict == "better" and worse:
         words = ", ".join(f"{other.metric} ({interval_words(other)})" for other in worse)
         found.append(f"Not tested, but look at {words}.")
     return "".join(f" {sentence}" for sentence in found)
-
-
-def _small(comparison: Comparison, effect: Effect) -> bool:
-    """Whether all of the interval is smaller than the protocol's smallest change that matters."""
-    if effect.low is None or effect.high is None:
-        return False
-    margin = margin_on(effect.scale, comparison.protocol.margin)
-    return -margin < effect.low and effect.high < margin
 
 
 def _seems_worse(other: Effect) -> bool:

@@ -16,6 +16,7 @@ from analysis.sentences import (
     change_words,
     changed_sentence,
     interval_words,
+    is_small,
     later_sentence,
     pairs_words,
     scope_sentence,
@@ -163,7 +164,8 @@ def _headline(comparison: Comparison) -> str:
     winner = _chosen(comparison) if comparison.winner else None
     if winner:
         change = change_words(winner.primary.mean, winner.primary.scale)
-        return f"{winner.arm} is better than {baseline}: {metric} is {change}"
+        better = "a little better" if is_small(comparison, winner.primary) else "better"
+        return f"{winner.arm} is {better} than {baseline}: {metric} is {change}"
     verdicts = [arm.ruling.verdict for arm in comparison.arms]
     if all(verdict == "worse" for verdict in verdicts):
         return f"Nothing beats {baseline}"
@@ -185,11 +187,12 @@ def _facts(
         return [*facts, {"ask": "By how much?", "answer": "–", "note": nothing}]
     effect = chosen.primary
     who = "" if comparison.winner else f"the largest gain seen, {chosen.arm}'s; "
+    little = "; less than what matters" if is_small(comparison, effect) else ""
     facts += [
         {
             "ask": "By how much?",
             "answer": change_words(effect.mean, effect.scale),
-            "note": f"{who}{comparison.primary} decides",
+            "note": f"{who}{comparison.primary} decides{little}",
         },
         {"ask": "At what cost?", **_cost(table, comparison.baseline, chosen.arm)},
         {"ask": "How sure?", **_sureness(comparison, chosen)},
