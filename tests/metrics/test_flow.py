@@ -165,18 +165,27 @@ def test_the_flow_does_not_depend_on_the_number_of_threads():
     assert np.array_equal(one, three)
 
 
-def test_an_engine_that_has_worked_before_finds_the_same():
-    first, second = pair_of("motorcycle", pan=(1.5, -0.7))
-    other, another = pair_of("coffee", pan=(4.0, 1.3), size=96)
-    guess = np.full((128, 128, 2), 0.5, np.float32)
-    fresh = flow._Engines().engine(0).calc(first, second, guess.copy())
-    for images in ((other, another), (first[:90], second[:90]), (second, first)):
-        flow.estimate(*images)
-    assert np.array_equal(flow.estimate(first, second, guess), fresh)
+SIZES = ((16, 16), (26, 300), (48, 64), (96, 128), (128, 128), (194, 337))
+
+
+def test_what_an_engine_did_before_changes_nothing(monkeypatch):
+    """Sizes, scales and guesses in random turns, each beside an engine of its own."""
+    kept, draw = flow._Engines(), np.random.default_rng(0)
+    for _ in range(120):
+        size, finest = SIZES[draw.integers(len(SIZES))], int(draw.integers(3))
+        first = draw.integers(0, 255, size, dtype=np.uint8)
+        second = np.roll(first, 2, axis=1)
+        guess = np.full((*size, 2), 0.5, np.float32) if draw.integers(2) else None
+        found = []
+        for engines in (kept, flow._Engines()):
+            monkeypatch.setattr(flow, "_kept", engines)
+            found.append(flow.estimate(first, second, guess, finest))
+        assert np.array_equal(*found)
 
 
 def test_every_thread_has_an_engine_of_its_own():
     with ThreadPoolExecutor(1) as pool:
-        there = pool.submit(flow._kept.engine, 0).result()
-    assert flow._kept.engine(0) is flow._kept.engine(0)
-    assert flow._kept.engine(0) is not there
+        there = pool.submit(flow._kept.engine, (64, 64), 0, guessed=False).result()
+    here = flow._kept.engine((64, 64), 0, guessed=False)
+    assert here is flow._kept.engine((64, 64), 0, guessed=False)
+    assert here is not there

@@ -378,4 +378,5 @@ def test_a_larger_video_asks_for_no_larger_flow():
     assert grid(480, 832) == (194, 337)
     assert grid(2160, 3840) == (192, 341)
     assert grid(128, 96) == (128, 96)
-    assert grid(40, 4000) == (16, 1600)
+    assert grid(40, 4000) == (26, 2560)
+    assert grid(20, 20000) == (16, 16000)

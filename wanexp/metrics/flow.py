@@ -92,23 +92,28 @@ class Match:
 
 
 class _Engines(threading.local):
-    """This thread's engines by their finest scale: a new one spends a fifth of its time on memory.
+    """This thread's engines: a new one spends a fifth of its time on memory.
 
-    One engine must not work for two threads at once; what it finds depends on its images alone.
+    What an engine finds depends on its images alone as long as it works for one thread, at one
+    size, and either always from a guess or never: OpenCV's keeps what it held for another size or a
+    guess, and reads it later.
     """
 
     def __init__(self) -> None:
-        self._made: dict[int, cv2.DISOpticalFlow] = {}
+        self._size: tuple[int, ...] = ()
+        self._made: dict[tuple[int, bool], cv2.DISOpticalFlow] = {}
 
-    def engine(self, finest: int) -> cv2.DISOpticalFlow:
-        """DIS as ``estimate`` has it."""
-        if finest not in self._made:
+    def engine(self, size: tuple[int, ...], finest: int, *, guessed: bool) -> cv2.DISOpticalFlow:
+        """DIS as ``estimate`` has it, down to the scale ``finest``, for images of (h, w)."""
+        if size != self._size:
+            self._size, self._made = size, {}
+        if (finest, guessed) not in self._made:
             engine = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
             engine.setFinestScale(finest)
             engine.setPatchStride(5)
             engine.setVariationalRefinementDelta(0.0)
-            self._made[finest] = engine
-        return self._made[finest]
+            self._made[finest, guessed] = engine
+        return self._made[finest, guessed]
 
 
 _kept = _Engines()
@@ -131,7 +136,8 @@ def estimate(first: Grey, second: Grey, start: Flow | None = None, finest: int =
     """
     if start is None and np.array_equal(first, second):
         return np.zeros((*first.shape, 2), np.float32)
-    engine = _kept.engine(min(finest, _coarsest(*first.shape)))
+    last = min(finest, _coarsest(*first.shape))
+    engine = _kept.engine(first.shape, last, guessed=start is not None)
     guess = None if start is None else start.copy()  # calc writes into it
     found = engine.calc(first, second, guess)  # pyright: ignore[reportArgumentType, reportCallIssue]
     return np.asarray(found, np.float32)
