@@ -10,7 +10,7 @@ from wanexp.report.verdict import verdict_tree
 @pytest.mark.parametrize(
     ("gain", "headline", "note"),
     [
-        (-0.05, "A is a little better than base: flicker is 5.7 %", "flicker decides; less than what"),
+        (-0.05, "A is a little better than base: flicker is 5.7 %", "flicker decides; less"),
         (-0.6, "A is better than base: flicker is 4", "flicker decides"),
     ],
 )
