@@ -105,6 +105,22 @@ def test_a_link_that_is_followed_changes_the_view(seen):
     assert seen.numbers(WIPE) == [9]
 
 
+def test_seeds_are_filtered_where_there_are_several(window, tmp_path):
+    arms = ("baseline", "A")
+    study = make_numbered_study(tmp_path / "seeds", arms=arms, seeds=(0, 1), stages=False)
+    window.open(address(write_folder(study, tmp_path / "page").page), "#videos")
+    tiles = window.page.locator(".tile")
+    everything = tiles.count()
+    seeds = window.page.get_by_role("group", name="Seeds")
+    seeds.get_by_role("button", name="1", exact=True).click()
+    window.until("location.hash.includes('seeds=1')")
+    assert tiles.count() == everything / 2
+    titles = window.page.locator("#videos h3").all_text_contents()
+    assert titles and all("seed 1" in title for title in titles)
+    seeds.get_by_role("button", name="1", exact=True).click()
+    assert tiles.count() == everything
+
+
 def test_filters_show_what_was_chosen_and_all_again(seen):
     page = seen.page
     arms = page.get_by_role("group", name="Arms")
