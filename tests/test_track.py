@@ -474,6 +474,24 @@ def test_a_mirror_that_is_killed_anywhere_is_made_whole(study):
         check_mirror(client, runs[paths.digest], paths)
 
 
+def test_an_image_that_another_worker_told_of_in_between_costs_no_trial(study, monkeypatch):
+    """Two that tell of one image at the same moment: one of them meets the other's row."""
+    paths = write_small(study, "A")
+    tell = MlflowClient.log_inputs
+    refusals = [MlflowException("UNIQUE constraint failed: datasets.name, datasets.digest")]
+
+    def late(client, run_id, datasets):
+        if refusals:
+            raise refusals.pop()
+        tell(client, run_id, datasets)
+
+    monkeypatch.setattr(MlflowClient, "log_inputs", late)
+    tracker = prepare(Tracking(), study)
+    assert tracker.mirror(paths), tracker.problem
+    (run,) = runs_of(client_of(study), study)
+    check_mirror(client_of(study), run, paths)
+
+
 @pytest.mark.slow
 def test_workers_share_a_database_that_was_prepared(tmp_path):
     """Four processes mirror one trial each at the same time, into what the first one made.

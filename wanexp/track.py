@@ -386,11 +386,16 @@ def _log_values(client: MlflowClient, run_id: str, record: TrialRecord) -> None:
 
 def _log_source(client: MlflowClient, run_id: str, record: TrialRecord) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag
+    from mlflow.exceptions import MlflowException
 
     source = rows.run_source(record)
     if source:
         tags = [InputTag("mlflow.data.context", "source image")]
-        client.log_inputs(run_id, [DatasetInput(Dataset(**source), tags)])
+        inputs = [DatasetInput(Dataset(**source), tags)]
+        try:
+            client.log_inputs(run_id, inputs)
+        except MlflowException:  # another worker told of the same image between look and write
+            client.log_inputs(run_id, inputs)
 
 
 def _summarise(client: MlflowClient, experiment: str, study: str, summary: Summary) -> None:
