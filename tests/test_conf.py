@@ -28,6 +28,7 @@ ROOT = shipped_folder()
 RECIPES = available("conf/recipe")
 CASES = [name for name in available("conf/case") if not name.startswith("template/")]
 TEMPLATES = [name for name in available("conf/case") if name.startswith("template/")]
+WORDS = "template/words"
 PROTOCOLS = available("conf/protocol")
 SWEEPS = available("sweeps")
 
@@ -96,13 +97,25 @@ def test_every_known_model_has_a_file():
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_plans_on_every_model_that_has_its_experts(name):
     for model in MODELS.values():
-        if name in TWO_EXPERTS and len(model.experts) < 2:
+        if name == "split_high_low" and model.boundary == 0.875:
+            with pytest.raises(ConfigError, match=r"knows only sigma below 0\.875"):
+                plan_of(name, model.name)
+        elif name in TWO_EXPERTS and len(model.experts) < 2:
             with pytest.raises(ConfigError, match=r"expert: no expert named 'high'"):
                 plan_of(name, model.name)
         else:
             plan = plan_of(name, model.name)
             assert plan.stages[0].sigma_start == 1
             assert plan.stages[-1].sigma_end == 0
+
+
+def test_the_split_moves_to_another_models_boundary():
+    own = ["model=wan22_t2v_a14b", "recipe=split_high_low", "recipe.stages.high.sigma_end=0.87"]
+    high, low = make_plan(trial_from(compose_tree(own)).recipe).stages
+    assert (*high.experts, *low.experts) == ("high",) * len(high.experts) + ("low",) * len(
+        low.experts
+    )
+    assert high.sigma_end < 0.875 < high.sigmas[-2]
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -316,6 +329,7 @@ def test_a_case_uses_only_words_that_wan_mini_knows(name):
 @pytest.mark.parametrize("name", CASES)
 def test_what_a_case_measures_is_in_the_crop_and_large_enough(name):
     case = case_of(name)
+    assert case.image is not None
     window = frame_window(check_image("image", case.image), case.crop, 128, 128)
     boxes = {"face": case.face_box, **case.regions}
     for key, box in boxes.items():
@@ -354,13 +368,20 @@ def test_no_picture_is_both_used_for_choosing_and_held_out():
     assert not used[False] & used[True]
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize("name", sorted({*TEMPLATES} - {WORDS}))
 def test_a_template_asks_for_an_image_and_works_with_one(name):
     boxes = ["case.regions.label=[4,10,147,33]"] * ("product" in name)
     with pytest.raises(ConfigError, match=r"case\.my_\w+\.image: fill in a file"):
         trial_from(compose_tree([f"case={name}", *boxes]))
     trial = trial_from(compose_tree([f"case={name}", *boxes, "case.image=skimage:page.png"]))
     assert trial.case.image == "skimage:page.png"
+
+
+def test_the_template_without_a_picture_is_for_models_that_go_by_words():
+    with pytest.raises(ConfigError, match=r"my_words\.image: wan_mini makes video from an image"):
+        trial_from(compose_tree([f"case={WORDS}"]))
+    for model in ("wan22_t2v_a14b", "wan22_ti2v_5b"):
+        assert trial_from(compose_tree([f"case={WORDS}", f"model={model}"])).case.image is None
 
 
 def test_the_product_template_asks_for_the_box_of_its_text():

@@ -18,7 +18,8 @@ from wanexp.order import expert_loads, neighbours
 from wanexp.planned import PlannedTrial, plan_trial, shared_model_calls
 from wanexp.staged import encode_case, run_stages
 
-CASE = Case(name="a", image="skimage:coffee.png", prompt="it pans", negative_prompt="blurry")
+PICTURE = "skimage:coffee.png"
+CASE = Case(name="a", image=PICTURE, prompt="it pans", negative_prompt="blurry")
 TURNS = Memory(device="cpu", offload="model")
 
 Settings = dict[str, object]
@@ -100,7 +101,7 @@ def test_loads_are_those_that_running_the_trials_makes(monkeypatch, tmp_path: Pa
 
     monkeypatch.setattr(Places, "_enter", noted)
     backend = load_backend(trials[0].trial.recipe, TURNS)
-    source, store = load_source(CASE.image, None, 32, 32), Store(tmp_path, 10**9)
+    source, store = load_source(PICTURE, None, 32, 32), Store(tmp_path, 10**9)
     for planned in trials:
         told = encode_case(planned, source, backend, store)
         *_, end = run_stages(planned, told, backend, store)

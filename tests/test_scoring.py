@@ -161,10 +161,24 @@ def test_an_uneven_rate_is_its_mean_and_is_named(tmp_path, capsys):
     encoded(tmp_path / "v.mp4", frames, "libx264", "yuv420p", times=[0, 1, 2, 6, 7])
     write_image(tmp_path / "source.png", frames[0])
     video = str(tmp_path / "v.mp4")
-    request = Request(videos=[video], source=str(tmp_path / "source.png"), metrics=["motion"])
+    source = str(tmp_path / "source.png")
+    request = Request(videos=[video], source=source, metrics=["motion"])
     assert scores(request).uneven[video] == pytest.approx((1 / 16, 4 / 16), abs=0.001)
-    assert main(["score", video, "--source", request.source, "--metrics", "motion"]) == 0
+    assert main(["score", video, "--source", source, "--metrics", "motion"]) == 0
     assert "has frames 0.062" in capsys.readouterr().out
+
+
+def test_videos_of_words_are_scored_without_a_source(tmp_path, capsys):
+    encoded(tmp_path / "v.mp4", clip("coffee", count=5), "libx264", "yuv420p")
+    video = str(tmp_path / "v.mp4")
+    assert main(["score", video, "--metrics", "flicker,noise"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "flicker % ↓" in said
+    assert "no noise: there is no source image to compare with" in said
+    assert main(["score", video, "--metrics", "flicker,noise", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["source"] is None
+    assert main(["score", video, "--face-box", "0,0,9,9"]) == 2
+    assert "--face-box: is in the source image, and there is none" in capsys.readouterr().err
 
 
 def test_one_frame_and_tiny_frames_have_reasons_and_no_exception(tmp_path, capsys):

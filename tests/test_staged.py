@@ -340,5 +340,6 @@ def test_a_case_is_read_once_and_never_where_the_store_has_it(store):
         for trial, one in zip(trials, told, strict=True):
             assert float(one.positive[0, 0, 0]) == len(trial.trial.case.prompt)
             assert one.negative is not None
+            assert one.image is not None
             assert float(one.image.mean()) == source[trial.case].mean()
             assert one.latent_shape == (1, 16, 3, 6, 8)

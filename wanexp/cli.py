@@ -175,9 +175,9 @@ def _add_presets(verbs: Verbs) -> None:
 
 def _add_measuring(verbs: Verbs) -> None:
     """What measures videos made anywhere, and the metrics themselves."""
-    score = verbs.add_parser("score", help="measure and rank any videos beside their source image")
+    score = verbs.add_parser("score", help="measure and rank any videos, beside their source image")
     score.add_argument("videos", nargs="+", metavar="VIDEO", help="files, or folders of them")
-    score.add_argument("--source", required=True, help="the image that they were made from")
+    score.add_argument("--source", help="the image that they were made from, if there is one")
     score.add_argument("--metrics", help="names with commas between them; all where not given")
     score.add_argument("--fps", type=float, help="for files that do not say it")
     score.add_argument("--face-box", metavar="X0,Y0,X1,Y1", help="the face in the source, px")

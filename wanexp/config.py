@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from wanexp.images import check_image, image_digest, image_path
 from wanexp.memory import Memory
@@ -151,7 +151,8 @@ class Case:
     """One input, and why it is in the suite.
 
     Attributes:
-        image: A file, or ``skimage:NAME`` for a picture that ships with scikit-image.
+        image: A file, or ``skimage:NAME`` for a picture that ships with scikit-image; None for a
+            video that is made from words alone.
         crop: The part to use, before it is cut to the recipe's shape and resized; None is all.
         face_box: Where the face is; None lets the metric look for it.
         regions: Named boxes whose detail is measured on its own (readable text, a logo).
@@ -159,7 +160,7 @@ class Case:
     """
 
     name: str
-    image: str
+    image: str | None = None
     prompt: str
     negative_prompt: str = ""
     crop: Box | None = None
@@ -173,6 +174,10 @@ class Case:
         boxes = {"crop": self.crop, "face_box": self.face_box}
         boxes |= {f"regions.{name}": box for name, box in self.regions.items()}
         given = {key: box for key, box in boxes.items() if box is not None}
+        if self.image is None:
+            for key in given:
+                raise ConfigError(f"case.{self.name}.{key}: a part of an image, and there is none")
+            return
         width, height = check_image(f"case.{self.name}.image", self.image)
         for key, (x0, y0, x1, y1) in given.items():
             if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
@@ -194,6 +199,12 @@ class Trial:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**53:
             raise ConfigError(f"seed: expected a whole number in [0, 2^53), got {self.seed}")
+        if self.case.image is None and self.recipe.model.needs_image:
+            raise ConfigError(
+                f"case.{self.case.name}.image: {self.recipe.model.name} makes video from an image,"
+                " and this case has none; give it one, or a model that goes by words"
+                f" ({', '.join(name for name, m in MODELS.items() if not m.needs_image)})"
+            )
         if self.memory.offload == "group":
             self._check_caches()
 
@@ -251,12 +262,19 @@ def trial_from(tree: Mapping[str, object]) -> Trial:
         raise ConfigError("seed: a trial needs a seed (0 is one)")
     if not isinstance(tree["seed"], int) or isinstance(tree["seed"], bool):
         raise ConfigError(f"seed: expected a whole number, got {tree['seed']!r}")
+    recipe = recipe_from(tree.get("model"), tree.get("recipe"))
+    case = build(Case, tree.get("case"), "case")
     return Trial(
-        recipe=recipe_from(tree.get("model"), tree.get("recipe")),
-        case=build(Case, tree.get("case"), "case"),
+        recipe=recipe,
+        case=case if recipe.model.takes_image else in_words(case),
         seed=tree["seed"],
         memory=build(Memory, tree.get("memory") or {}, "memory"),
     )
+
+
+def in_words(case: Case) -> Case:
+    """What a model that looks at no picture is told of a case."""
+    return replace(case, image=None, crop=None, face_box=None, regions={})
 
 
 def recipe_from(model_tree: object, recipe_tree: object) -> Recipe:
@@ -332,7 +350,7 @@ def recipe_content(trial: Trial, plan_key: object) -> dict[str, object]:
 def case_content(case: Case) -> dict[str, object]:
     """All of a case that decides a video or its measurements: the picture, not its file's name."""
     return {
-        "image": image_digest(image_path(case.image)),
+        "image": None if case.image is None else image_digest(image_path(case.image)),
         "crop": case.crop,
         "prompts": [case.prompt, case.negative_prompt],
         "boxes": [case.face_box, dict(case.regions)],

@@ -55,6 +55,9 @@ GUESSES: Mapping[str, Guess] = {
     "wan22_i2v_a14b": Guess(
         call=3.3, rest=25.0, on="one H200", expert=14.3, others=5.8, working=12.0
     ),
+    "wan22_t2v_a14b": Guess(
+        call=3.3, rest=25.0, on="one H200", expert=14.3, others=5.8, working=12.0
+    ),
     "wan22_ti2v_5b": Guess(
         call=1.2, rest=40.0, on="one H200", expert=5.0, others=6.4, working=16.0
     ),

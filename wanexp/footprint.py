@@ -60,6 +60,19 @@ PARTS: Mapping[str, Parts] = {
         encode=21.37e3,
         video=13.3,
     ),
+    # The one above but for the source's 20 channels; in flight as measured there.
+    "wan22_t2v_a14b": Parts(
+        expert=14_288_491_584,
+        linear=14_050_918_400,
+        single=29_184_000,
+        block=351_394_304,
+        text=5_680_910_336,
+        vae=126_892_531,
+        per_token=115.4e3,
+        decode=22.55e3,
+        encode=21.37e3,
+        video=13.3,
+    ),
     "wan22_ti2v_5b": Parts(
         expert=4_999_787_712,
         linear=4_907_335_680,
@@ -84,16 +97,18 @@ TEXT_WORK = int(0.5 * GIB)
 def footprint(recipe: Recipe, memory: Memory) -> dict[str, int]:
     """Phase → bytes at its peak, in a study of several cases.
 
-    ``text`` and ``source`` are a case's encoding, ``sampling`` the model calls of any stage,
-    ``hand_over`` the change from one expert to the other, ``decode`` the VAE's.
+    ``text`` and ``source`` are a case's encoding (no source where the model takes none),
+    ``sampling`` the model calls of any stage, ``hand_over`` the change from one expert to the
+    other, ``decode`` the VAE's.
     """
     parts = PARTS[recipe.model.name]
     weights = _weights(recipe.model, parts, memory)
     beside = {name: _resident(name, weights, memory) for name in weights}
     sampling = beside["expert"] + WORKSPACE + int(parts.per_token * _tokens(recipe))
+    encode = beside["vae"] + _vae_work(parts.encode, parts.video, recipe, memory)
     return {
         "text": beside["text"] + TEXT_WORK,
-        "source": beside["vae"] + _vae_work(parts.encode, parts.video, recipe, memory),
+        **({"source": encode} if recipe.model.takes_image else {}),
         "sampling": sampling,
         "hand_over": sampling,
         "decode": beside["vae"] + _vae_work(parts.decode, parts.video, recipe, memory),

@@ -180,9 +180,11 @@ def make_room(trial: Trial) -> None:
         torch.cuda.empty_cache()
 
 
-def frame_source(trial: Trial) -> np.ndarray:
-    """The case's image as the video's first frame, (H, W, 3) uint8."""
+def frame_source(trial: Trial) -> np.ndarray | None:
+    """The case's image as the video's first frame, (H, W, 3) uint8; None where it has none."""
     recipe, case = trial.recipe, trial.case
+    if case.image is None:
+        return None
     return load_source(case.image, case.crop, recipe.width, recipe.height)
 
 

@@ -19,7 +19,7 @@ EDGE_BYTES = 1 << 20
 ROUNDING = 1e-9
 """How far two ways of computing one noise level may lie apart."""
 
-Condition = Literal["channels", "first_frame"]
+Condition = Literal["channels", "first_frame", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +33,9 @@ class Model:
         frame_stride: Frames must be ``frame_stride · n + 1``.
         vae_stride: Pixels per latent cell, each way.
         latent_channels: Channels of the VAE's latent.
-        condition: How the source enters: concatenated ``channels`` (mask and latent), or as a
-            clean ``first_frame`` whose tokens have timestep 0.
+        condition: How the source enters: concatenated ``channels`` (mask and latent), as a clean
+            ``first_frame`` whose tokens have timestep 0 (where there is one: without it the model
+            goes by the words), or ``none``: it makes video from words alone.
         max_tokens: Length that prompts are padded or cut to.
         shift, cfg, steps, fps, width, height, frames: The model's own defaults.
         source: Hub id or folder of the weights in diffusers format.
@@ -59,6 +60,16 @@ class Model:
     frames: int
     source: str
     revision: str | None = None
+
+    @property
+    def needs_image(self) -> bool:
+        """Whether there is no video without a source."""
+        return self.condition == "channels"
+
+    @property
+    def takes_image(self) -> bool:
+        """Whether a source, where there is one, is shown to the model."""
+        return self.condition != "none"
 
     def expert_at(self, sigma: float) -> str:
         """The expert that the official rule picks: high if and only if sigma ≥ boundary.
@@ -107,6 +118,25 @@ MODELS: dict[str, Model] = {
         height=480,
         frames=81,
         source="Wan-AI/Wan2.2-I2V-A14B-Diffusers",
+    ),
+    # As above; officially the low expert is guided by 3 (a stage of its own: `cfg: 3`).
+    "wan22_t2v_a14b": Model(
+        name="wan22_t2v_a14b",
+        experts=("high", "low"),
+        boundary=0.875,
+        size_multiple=16,
+        vae_stride=8,
+        latent_channels=16,
+        condition="none",
+        max_tokens=512,
+        shift=12.0,
+        cfg=4.0,
+        steps=40,
+        fps=16,
+        width=832,
+        height=480,
+        frames=81,
+        source="Wan-AI/Wan2.2-T2V-A14B-Diffusers",
     ),
     "wan22_ti2v_5b": Model(
         name="wan22_ti2v_5b",

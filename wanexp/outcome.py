@@ -58,14 +58,14 @@ class Made:
 
     Attributes:
         planned: What was made; not what was asked for where memory ran out (``wanexp.ladder``).
-        source: (H, W, 3) uint8, the first frame as the model was given it.
+        source: (H, W, 3) uint8, the first frame as the model was given it, if it was given one.
         ends: What every stage handed over.
         videos: Stage name to (T, H, W, 3) uint8 frames, of the stages that were decoded; the last
             stage's are the trial's video.
     """
 
     planned: PlannedTrial
-    source: np.ndarray
+    source: np.ndarray | None
     ends: tuple[StageEnd, ...]
     videos: Mapping[str, np.ndarray]
 
@@ -129,7 +129,8 @@ def write_media(made: Made, options: Options, paths: TrialPaths) -> None:
     # Enlarging adds bytes and shows nothing: a tile is as wide as the frame, at most 320 px.
     sheet = contact_sheet(frames, tile_width=min(frames.shape[2], 320))
     write_image(paths.contact_sheet, sheet)
-    write_image(paths.source, made.source)
+    if made.source is not None:
+        write_image(paths.source, made.source)
     for end in earlier:
         if end.name in made.videos:
             paths.stages.mkdir(exist_ok=True)

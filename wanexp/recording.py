@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wanexp.config import model_tree, weights_of
-from wanexp.images import image_digest, image_path
+from wanexp.config import case_content, model_tree, weights_of
 from wanexp.owner import is_dead, owner
 from wanexp.record import (
     RecordError,
@@ -176,7 +175,7 @@ def trial_tree(trial: Trial) -> dict[str, object]:
         "seed": trial.seed,
         "memory": dict(vars(trial.memory)),
         "weights": weights_of(recipe),
-        "image_sha256": image_digest(image_path(trial.case.image)),
+        "image_sha256": case_content(trial.case)["image"],
     }
 
 

@@ -71,15 +71,31 @@ def ask(sweep: Sweep) -> Asked:
     if confirms:
         sweep, protocol = confirming(sweep, StudyPaths(options.folder / sweep.name))
     search = None if confirms else search_from(sweep.search, protocol)
+    trials = plan_trials(sweep)
+    _check_sources(protocol, trials)
     return Asked(
         sweep=sweep,
         options=options,
         protocol=protocol,
-        trials=plan_trials(sweep),
+        trials=trials,
         confirms=confirms,
         search=search,
         dearest=check_space(sweep) if search else 0,
     )
+
+
+def _check_sources(protocol: Protocol, trials: Sequence[PlannedTrial]) -> None:
+    """Refuse to decide by likeness to a source what has none: there would be nothing to compare."""
+    from wanexp.metrics import METRICS
+
+    metric = METRICS[protocol.primary]
+    blind = next((one for one in trials if one.trial.case.image is None), None)
+    if metric.against_source and blind is not None:
+        others = [m.name for m in METRICS.values() if not (m.against_source or m.literature)]
+        raise ConfigError(
+            f"protocol.primary: {metric.name} compares with a source image, and case {blind.case}"
+            f" has none on {blind.trial.recipe.model.name}; these need none: {', '.join(others)}"
+        )
 
 
 def study_rounds(

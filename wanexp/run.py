@@ -160,7 +160,7 @@ def new_record(planned: PlannedTrial, study: StudyPaths) -> TrialRecord:
 
 
 def score(
-    frames: np.ndarray, source: np.ndarray, trial: Trial, options: Options
+    frames: np.ndarray, source: np.ndarray | None, trial: Trial, options: Options
 ) -> dict[str, Measurement]:
     """Every asked metric of one video, on raw frames; boxes follow the image into the frame."""
     face, regions = frame_boxes(trial.recipe, trial.case)
@@ -182,6 +182,8 @@ def score(
 
 def frame_boxes(recipe: Recipe, case: Case) -> tuple[Box | None, dict[str, Box]]:
     """The case's face box and regions in pixels of the frame; those outside it are left out."""
+    if case.image is None:
+        return None, {}
     size = check_image("case.image", case.image)
     window = frame_window(size, case.crop, recipe.width, recipe.height)
     boxes = {

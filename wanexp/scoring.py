@@ -44,7 +44,8 @@ class Request:
 
     Attributes:
         videos: Files, folders of videos, or folders of numbered images.
-        source: The image that the videos were made from.
+        source: The image that the videos were made from; None for videos made from words, which
+            leaves out what is measured against it.
         fps: Frames per second; None takes the files'.
         metrics: None for all; ``motion_top5`` comes along, because it tells what stands still.
         face_box: (x0, y0, x1, y1) in the source, or None: a face is looked for.
@@ -53,7 +54,7 @@ class Request:
     """
 
     videos: Sequence[str]
-    source: str
+    source: str | None = None
     fps: float | None = None
     metrics: Sequence[str] | None = None
     face_box: tuple[float, float, float, float] | None = None
@@ -93,6 +94,8 @@ def scores(request: Request) -> Scored:
         ConfigError: No video can be read, or an argument is not as it should be.
     """
     source, model = _source(request.source), _face_model(request.face_model)
+    if source is None and request.face_box is not None:
+        raise ConfigError("--face-box: is in the source image, and there is none; give --source")
     paths = [path for given in request.videos for path in expanded(Path(given).expanduser())]
     if not paths:
         raise ConfigError(f"no videos in {', '.join(map(repr, request.videos))}")
@@ -179,7 +182,9 @@ def _cost(direction: str, value: float) -> float:
     return value if direction == "lower" else -value
 
 
-def _source(path: str) -> np.ndarray:
+def _source(path: str | None) -> np.ndarray | None:
+    if path is None:
+        return None
     try:
         return read_image(Path(path).expanduser())
     except OSError as error:

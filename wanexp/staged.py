@@ -101,17 +101,17 @@ def _computed(rest: Iterator[StageEnd], around: AbstractContextManager[object]) 
 
 
 def encode_case(
-    planned: PlannedTrial, source: np.ndarray, backend: Backend, store: Store | None
+    planned: PlannedTrial, source: np.ndarray | None, backend: Backend, store: Store | None
 ) -> Conditioning:
-    """A trial's conditioning from a (H, W, 3) uint8 source at the video's size.
+    """A trial's conditioning: of its words and, if any, a (H, W, 3) uint8 source of its size.
 
     Encoded once while trials of one case follow each other, and never where the store holds it.
     """
     trial = planned.trial
     guided = any(stage.guided for stage in planned.plan.stages)
     told = _Told(
-        pixels=source.tobytes(),
-        shape=source.shape,
+        pixels=None if source is None else source.tobytes(),
+        size=(trial.recipe.height, trial.recipe.width),
         prompt=trial.case.prompt,
         negative=trial.case.negative_prompt if guided else None,
         frames=trial.recipe.frames,
@@ -125,8 +125,8 @@ def encode_case(
 class _Told:
     """All that decides a conditioning."""
 
-    pixels: bytes
-    shape: tuple[int, ...]
+    pixels: bytes | None
+    size: tuple[int, int]
     prompt: str
     negative: str | None
     frames: int
@@ -136,10 +136,8 @@ class _Told:
 
 @functools.lru_cache(maxsize=2)
 def _encode_once(told: _Told, backend: Backend, store: Store | None) -> Conditioning:
-    height, width = told.shape[:2]
-    source = np.frombuffer(told.pixels, np.uint8).reshape(told.shape)
+    height, width = told.size
     here = {"model": told.model, "bits": told.bits, "machine": machine_digest(backend)}
-    picture = {"pixels": hashlib.sha256(told.pixels).hexdigest(), "shape": told.shape}
 
     def stored(kind: str, content: Mapping[str, object], make: Callable[[], Tensor]) -> Tensor:
         if store is None:
@@ -156,14 +154,19 @@ def _encode_once(told: _Told, backend: Backend, store: Store | None) -> Conditio
     def text(words: str) -> Tensor:
         return stored("text", {"text": words}, lambda: backend.encode_text(words))
 
+    def image(pixels: bytes) -> Tensor:
+        source = np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
+        content = {"pixels": hashlib.sha256(pixels).hexdigest(), "shape": source.shape}
+        return stored(
+            "source",
+            {**content, "frames": told.frames},
+            lambda: backend.encode_image(source, told.frames),
+        )
+
     return Conditioning(
         positive=text(told.prompt),
         negative=None if told.negative is None else text(told.negative),
-        image=stored(
-            "source",
-            {**picture, "frames": told.frames},
-            lambda: backend.encode_image(source, told.frames),
-        ),
+        image=None if told.pixels is None else image(told.pixels),
         latent_shape=backend.latent_shape(width, height, told.frames),
     )
 

@@ -1,4 +1,4 @@
-"""Tiny random models in the real shapes: two experts with 36 channels, and the dense 48."""
+"""Tiny random models in the real shapes: two experts with 36 or 16 channels, and the dense 48."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
+from diffusers.pipelines.wan.pipeline_wan import WanPipeline
 from diffusers.pipelines.wan.pipeline_wan_i2v import WanImageToVideoPipeline
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
     FlowMatchEulerDiscreteScheduler,
@@ -26,6 +27,16 @@ def tiny_a14b(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(1)
         experts = [_narrow(36, 16) for _ in range(2)]
         return _save(tmp_path_factory.mktemp("a14b"), vae_21(), experts, boundary=0.9, expand=False)
+
+
+@pytest.fixture(scope="session")
+def wide_t2v(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A T2V-A14B-shaped folder: two experts that see no source, fit to be single files."""
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        experts = [transformer(in_channels=16, out_channels=16) for _ in range(2)]
+        folder = tmp_path_factory.mktemp("wide_t2v")
+        return _save(folder, vae_21(), experts, boundary=0.875, expand=False, kind=WanPipeline)
 
 
 @pytest.fixture(scope="session")
@@ -76,6 +87,7 @@ def _save(
     *,
     boundary: float | None,
     expand: bool,
+    kind: type[WanPipeline | WanImageToVideoPipeline] = WanImageToVideoPipeline,
 ) -> Path:
     mini = weights_folder("wan-mini")
     assert mini is not None
@@ -88,7 +100,7 @@ def _save(
         num_layers=1,
         num_heads=2,
     )
-    pipeline = WanImageToVideoPipeline(
+    pipeline = kind(
         tokenizer=tokenizer,
         text_encoder=UMT5EncoderModel(text),
         vae=vae,

@@ -147,6 +147,7 @@ def test_a_case_is_encoded_and_decoded_with_the_bits_of_diffusers(
     told = pipe.prepare_latents(
         image, 1, channels, dtype=torch.float32, device=latents.device, **size
     )[1]
+    assert conditioning.image is not None
     assert torch.equal(conditioning.image, told)
     mean = torch.tensor(pipe.vae.config.latents_mean).view(1, -1, 1, 1, 1)
     deviation = torch.tensor(pipe.vae.config.latents_std).view(1, -1, 1, 1, 1)
@@ -221,6 +222,7 @@ def test_a_known_first_frame_stays_as_it_is_whatever_x_holds_there(tiny_5b) -> N
     elsewhere[:, :, 0] += 10
     one, other = denoise(x, 0.7), denoise(elsewhere, 0.7)
     assert torch.equal(one, other)
+    assert conditioning.image is not None
     assert torch.equal(one[:, :, :1], conditioning.image)
 
 

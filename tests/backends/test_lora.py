@@ -291,6 +291,7 @@ def test_every_stage_and_expert_wears_its_own_at_its_own_strength(tiny_a14b, tmp
             for file, strength in worn[stage.name].items():
                 for name, (down, up) in pairs(files.index(file), {**LAYERS, **WHOLE}).items():
                     by_hand.get_submodule(name).get_parameter("weight").add_(strength * up @ down)
+            assert conditioning.image is not None
             velocity = by_hand(
                 hidden_states=torch.cat([x, conditioning.image], dim=1),
                 timestep=torch.tensor([500.0]),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.metrics.clips import Fault, clip, entries, gaps, number, shaking, swimming, why
-from wanexp.metrics import DIRECTIONS, METRICS, Measurement, measure
+from wanexp.metrics import DIRECTIONS, METRICS, NO_SOURCE, Measurement, measure
 
 FPS = 16.0
 LPIPS = ("lpips_source", "lpips_temporal")
@@ -152,6 +152,22 @@ def test_a_region_that_the_case_lacks_is_undefined_and_no_error(video):
     assert found["flicker"].value is not None
     alone = measure(video, video[0], FPS, ["detail:logo"])["detail:logo"]
     assert why(alone) == "the case has no region named 'logo'"
+
+
+def test_without_a_source_all_that_needs_none_reads_the_same_bits(video, readings):
+    found = measure(video, None, FPS)
+    for name, metric in METRICS.items():
+        if metric.against_source:
+            assert why(found[name]) == NO_SOURCE
+        elif name not in LPIPS:
+            assert found[name] == readings[name]
+    assert why(measure(video, None, FPS, ["detail:logo"])["detail:logo"]) == NO_SOURCE
+
+
+@pytest.mark.parametrize("parts", [{"face_box": LOGO}, {"regions": {"logo": LOGO}}])
+def test_parts_of_a_source_that_is_not_there_are_refused(video, parts):
+    with pytest.raises(ValueError, match="are parts of the source, and there is none"):
+        measure(video, None, FPS, **parts)
 
 
 def test_only_what_is_named_is_measured_in_that_order(video):

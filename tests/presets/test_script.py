@@ -74,6 +74,7 @@ def run_alone(trial: Trial, plan: Plan, folder: Path, monkeypatch) -> dict[str, 
 def run_here(trial: Trial, plan: Plan) -> dict[str, torch.Tensor]:
     recipe, case = trial.recipe, trial.case
     backend = load_backend(recipe, trial.memory)
+    assert case.image is not None
     source = load_source(case.image, case.crop, recipe.width, recipe.height)
     told = encode(backend, source, case.prompt, case.negative_prompt, recipe.frames)
     seeds = [stage_seed(trial.seed, k) for k in range(len(plan.stages))]

@@ -44,6 +44,15 @@ def test_page_list_videos_and_source_are_served(served):
         assert body
 
 
+def test_a_pair_of_videos_from_words_has_no_source(served):
+    sitting, _ = served
+    left = [pair.left.digest for pair in sitting.pairs]
+    sitting.study.trial(left[0]).source.unlink()
+    expected = [digest != left[0] for digest in left]
+    assert json.loads(ask(served, "pairs")[2])["sources"] == expected
+    assert ask(served, "source/0")[0] == 404
+
+
 def test_nothing_that_is_sent_names_an_arm_or_a_trial(served):
     sitting, _ = served
     _, _, listed = ask(served, "pairs")

@@ -15,6 +15,7 @@ from wanexp.weights.check import check_files, word_of
 from wanexp.weights.files import find_file, find_parts, find_tokenizer
 
 A14B, DENSE = MODELS["wan22_i2v_a14b"], MODELS["wan22_ti2v_5b"]
+WORDS = MODELS["wan22_t2v_a14b"]
 RECIPE = {"stages": {"only": {"steps": 2}}}
 
 
@@ -68,6 +69,15 @@ def test_a_wrong_or_mixed_file_is_refused_by_what_is_in_it(sentence, files, tmp_
     files[part] = write(tmp_path / "x.safetensors", shapes, number=3)
     with pytest.raises(ConfigError, match=sentence):
         check_files(A14B, files)
+
+
+def test_a_model_of_words_takes_experts_of_words_alone(files, tmp_path) -> None:
+    with pytest.raises(ConfigError, match=r"is an image-to-video expert .*needs a text-to-video"):
+        check_files(WORDS, files)
+    for number, part in enumerate(("experts.high", "experts.low")):
+        name = f"t2v_{part.removeprefix('experts.')}_noise.safetensors"
+        files[part] = write(tmp_path / name, expert(16), number=number)
+    assert check_files(WORDS, files).keys() == files.keys()
 
 
 def test_the_5bs_files_are_the_5bs(tmp_path) -> None:

@@ -33,13 +33,13 @@ class Conditioning:
         negative: The same of the negative prompt; None where no stage is guided.
         image: The source. Where it enters as ``channels``: (1, stride + C, F, h, w), the mask and
             the latent of the source followed by grey frames. As ``first_frame``: (1, C, 1, h, w).
-            Latents are in model space (normalised).
+            Latents are in model space (normalised). None where words are all there is.
         latent_shape: (1, C, F, h, w) of the latents that this conditions.
     """
 
     positive: Tensor
     negative: Tensor | None
-    image: Tensor
+    image: Tensor | None
     latent_shape: tuple[int, int, int, int, int]
 
 

@@ -1,7 +1,8 @@
 """Wan models in diffusers' format: encode, denoise, decode.
 
 One code path for every model, driven by its row in ``wanexp.models``: two experts or one, the
-source as extra channels or as a clean first frame. The stage loop is not here; a model call is.
+source as extra channels, as a clean first frame, or none. The stage loop is not here; a model call
+is.
 
 Axes: C channels, F latent frames, h w latent cells; T H W 3 for frames. Latents are in model space
 (normalised by the VAE's mean and deviation), float32 outside the modules.
@@ -237,26 +238,28 @@ class DiffusersBackend:
             step_cache=step_cache or StepCache(),
             evaluations=evaluations,
         )
-        image = conditioning.image.to(self.device)
+        image = None if conditioning.image is None else conditioning.image.to(self.device)
         texts = {"cond": conditioning.positive, "uncond": conditioning.negative}
         texts = {k: v.to(self.device, self.dtype) for k, v in texts.items() if v is not None}
-        beside = self._model.condition == "channels"
+        beside = image if self._model.condition == "channels" else None
+        first = image if self._model.condition == "first_frame" else None
+        call = functools.partial(self._call, clean_first=first is not None)
 
         def told(x: Tensor) -> Tensor:
-            return torch.cat([x, image.to(x)], dim=1) if beside else x
+            return x if beside is None else torch.cat([x, beside.to(x)], dim=1)
 
         def velocity(x: Tensor, sigma: float, branch: Branch) -> Tensor:
-            return self._call(self._expert(use), told(x), sigma, texts[branch], branch).to(x)
+            return call(self._expert(use), told(x), sigma, texts[branch], branch).to(x)
 
         def velocities(x: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
             twice = told(x).expand(2, *[-1] * (x.ndim - 1))
             words = torch.cat([texts["cond"], texts["uncond"]])
-            both = self._call(self._expert(use), twice, sigma, words, "cond").to(x)
+            both = call(self._expert(use), twice, sigma, words, "cond").to(x)
             return both[:1], both[1:]
 
         together = is_guided(cfg) and self._at_once(conditioning.latent_shape, use.step_cache)
         denoise = guided_together(velocities, cfg) if together else guided(velocity, cfg)
-        return denoise if beside else holding(denoise, image)
+        return denoise if first is None else holding(denoise, first)
 
     @torch.no_grad()
     def decode(self, latent: Tensor) -> np.ndarray:
@@ -307,25 +310,18 @@ class DiffusersBackend:
         sigma: float,
         text: Tensor,
         branch: Branch,
+        *,
+        clean_first: bool,
     ) -> Tensor:
         """One model call: the velocity. The only place where an expert runs."""
         self.model_calls += len(told)
         with transformer.cache_context(branch):  # diffusers' caches keep the branches apart by it
             return transformer(
                 hidden_states=told.to(self.dtype),
-                timestep=self._times(told, sigma, transformer.config["patch_size"]),
+                timestep=_times(told, sigma, transformer.config["patch_size"], clean_first),
                 encoder_hidden_states=text,
                 return_dict=False,
             )[0]
-
-    def _times(self, told: Tensor, sigma: float, patch: tuple[int, int, int]) -> Tensor:
-        """(1,) timestep, or (1, tokens) where those of the clean first frame are at time 0."""
-        if self._model.condition == "channels":
-            return torch.full((1,), sigma, device=self.device) * TIMESTEPS
-        frames, height, width = (n // p for n, p in zip(told.shape[2:], patch, strict=True))
-        times = torch.full((1, frames, height, width), sigma, device=self.device) * TIMESTEPS
-        times[:, 0] = 0
-        return times.flatten(1)
 
     def _at_once(self, shape: tuple[int, int, int, int, int], cache: StepCache) -> bool:
         """Whether guidance puts both prompts into one call; a step cache keeps them apart."""
@@ -398,6 +394,16 @@ def _limit(device: torch.device, gib: float | None) -> None:
         share = 1.0 if gib is None else min(1.0, gib * 2**30 / total)
         index = torch.cuda.current_device() if device.index is None else device.index
         torch.cuda.set_per_process_memory_fraction(share, index)
+
+
+def _times(told: Tensor, sigma: float, patch: tuple[int, int, int], clean_first: bool) -> Tensor:
+    """(1,) timestep, or (1, tokens) where those of a clean first frame are at time 0."""
+    if not clean_first:
+        return torch.full((1,), sigma, device=told.device) * TIMESTEPS
+    frames, height, width = (n // p for n, p in zip(told.shape[2:], patch, strict=True))
+    times = torch.full((1, frames, height, width), sigma, device=told.device) * TIMESTEPS
+    times[:, 0] = 0
+    return times.flatten(1)
 
 
 def clean_prompt(text: str) -> str:

@@ -28,6 +28,7 @@ PIPELINES = {
     "channels": ("WanImageToVideoPipeline",),
     # The 5B does text and image to video; its repository names the former.
     "first_frame": ("WanPipeline", "WanImageToVideoPipeline"),
+    "none": ("WanPipeline",),
 }
 """What a folder calls itself, by how the source image enters the model."""
 

@@ -51,13 +51,13 @@ def ceiling(repeats: int = 20) -> float:
 
 
 def conditions(backend: DiffusersBackend, model: Model, size: Size) -> Conditioning:
-    """Random prompts and a random source."""
+    """Random prompts and, where the model takes one, a random source."""
     shape = backend.latent_shape(size.width, size.height, size.frames)
     text = torch.randn(2, model.max_tokens, TEXT_WIDTH)
     channels, frames = model.latent_channels, 1
     if model.condition == "channels":
         channels, frames = channels + model.frame_stride, shape[2]
-    image = torch.randn(1, channels, frames, *shape[3:])
+    image = torch.randn(1, channels, frames, *shape[3:]) if model.takes_image else None
     return Conditioning(positive=text[:1], negative=text[1:], image=image, latent_shape=shape)
 
 

@@ -19,13 +19,14 @@ import numpy as np
 
 from wanexp.metrics.faces import scaled
 from wanexp.metrics.observation import Box, Frames, Observation
-from wanexp.metrics.reading import Series
+from wanexp.metrics.reading import Series, undefined
 from wanexp.metrics.table import DIRECTIONS, METRICS, REGION, Metric, region_metric
 from wanexp.names import lookup
 
 __all__ = [
     "DIRECTIONS",
     "METRICS",
+    "NO_SOURCE",
     "Frames",
     "Measurement",
     "Metric",
@@ -33,6 +34,10 @@ __all__ = [
     "observe",
     "region_metric",
 ]
+
+
+NO_SOURCE = "there is no source image to compare with"
+"""Why a metric that is ``against_source`` has no value without one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +62,7 @@ class Measurement:
 
 def measure(
     frames: Frames,
-    source: Frames,
+    source: Frames | None,
     fps: float,
     names: Sequence[str] | None = None,
     face_box: Box | None = None,
@@ -70,6 +75,7 @@ def measure(
     Args:
         frames: (T, H, W, 3) uint8 RGB, decoded and not yet encoded.
         source: The image that the video was made from, (H', W', 3) uint8; resized to the frames.
+            None for a video made from words: what is measured against a source is undefined.
         fps: Frames per second, for speeds.
         names: Keys of METRICS or ``detail:REGION``; None measures all there are. A region that is
             not given is no error but undefined: another case may have it.
@@ -88,7 +94,9 @@ def measure(
     observation = observe(frames, source, fps, face_box, boxes, lpips_weights, face_model)
     asked = [*METRICS, *(f"{REGION}{name}" for name in boxes)] if names is None else names
     metrics = [_metric(name) for name in asked]
-    return {metric.name: _measured(metric, observation) for metric in metrics}
+    return {
+        metric.name: _measured(metric, observation, sourceless=source is None) for metric in metrics
+    }
 
 
 def _metric(name: str) -> Metric:
@@ -100,7 +108,7 @@ def _metric(name: str) -> Metric:
 
 def observe(
     frames: Frames,
-    source: Frames,
+    source: Frames | None,
     fps: float,
     face_box: Box | None = None,
     regions: Mapping[str, Box] | None = None,
@@ -109,26 +117,32 @@ def observe(
 ) -> Observation:
     """The video beside its source, both at the frames' size, boxes too; as ``measure`` takes them.
 
+    Without a source the first frame is in its place, and metrics ``against_source`` are not to ask.
+
     Raises:
         ValueError: Arrays, fps or boxes are not as described.
     """
-    _check_images(frames, source)
+    _check_images("frames", frames, "T, H, W, 3")
+    if source is None and (face_box is not None or regions):
+        raise ValueError("face_box and regions are parts of the source, and there is none")
+    beside: Frames = frames[0] if source is None else source
+    _check_images("source", beside, "H, W, 3")
     if not (math.isfinite(fps) and fps > 0):
         raise ValueError(f"fps must be a positive number, got {fps}")
     boxes = dict(regions or {})
     named = {"face_box": face_box, **{f"region {name!r}": box for name, box in boxes.items()}}
     for called, box in named.items():
         if box is not None:
-            _check_box(called, box, source)
+            _check_box(called, box, beside)
     height, width = frames.shape[1:3]
-    by_x, by_y = width / source.shape[1], height / source.shape[0]
+    by_x, by_y = width / beside.shape[1], height / beside.shape[0]
     how = cv2.INTER_AREA if by_x <= 1 and by_y <= 1 else cv2.INTER_CUBIC
-    fits = source.shape[:2] == (height, width)
-    resized = source if fits else cv2.resize(source, (width, height), interpolation=how)
+    fits = beside.shape[:2] == (height, width)
+    resized = beside if fits else cv2.resize(beside, (width, height), interpolation=how)
     return Observation(
         frames=frames,
         source=np.asarray(resized, np.uint8),
-        portrait=source,
+        portrait=beside,
         fps=fps,
         face_box=None if face_box is None else scaled(face_box, by_x, by_y),
         regions={name: scaled(box, by_x, by_y) for name, box in boxes.items()},
@@ -137,8 +151,9 @@ def observe(
     )
 
 
-def _measured(metric: Metric, observation: Observation) -> Measurement:
-    reading = metric.measure(observation)
+def _measured(metric: Metric, observation: Observation, *, sourceless: bool) -> Measurement:
+    unmeasured = sourceless and metric.against_source
+    reading = undefined(NO_SOURCE) if unmeasured else metric.measure(observation)
     return Measurement(
         value=reading.value,
         reason=reading.reason,
@@ -150,17 +165,16 @@ def _measured(metric: Metric, observation: Observation) -> Measurement:
     )
 
 
-def _check_images(frames: Frames, source: Frames) -> None:
-    for called, array, axes in (("frames", frames, "T, H, W, 3"), ("source", source, "H, W, 3")):
-        dimensions = axes.count(",") + 1
-        if not isinstance(array, np.ndarray):
-            raise ValueError(f"{called} must be a numpy array, got {type(array).__name__}")
-        if array.dtype != np.uint8:
-            raise ValueError(f"{called} must be uint8, got {array.dtype}")
-        if array.ndim != dimensions or array.shape[-1] != 3:
-            raise ValueError(f"{called} must have the shape ({axes}), got {array.shape}")
-        if array.size == 0:
-            raise ValueError(f"{called} must not be empty, got the shape {array.shape}")
+def _check_images(called: str, array: Frames, axes: str) -> None:
+    dimensions = axes.count(",") + 1
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{called} must be a numpy array, got {type(array).__name__}")
+    if array.dtype != np.uint8:
+        raise ValueError(f"{called} must be uint8, got {array.dtype}")
+    if array.ndim != dimensions or array.shape[-1] != 3:
+        raise ValueError(f"{called} must have the shape ({axes}), got {array.shape}")
+    if array.size == 0:
+        raise ValueError(f"{called} must not be empty, got the shape {array.shape}")
 
 
 def _check_box(called: str, box: Box, source: Frames) -> None:

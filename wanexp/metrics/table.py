@@ -43,6 +43,7 @@ class Metric:
         confuses: What else moves the value, for whoever reads it.
         literature: Whether it is measured only to be set beside published numbers; its flaws keep
             it out of every verdict.
+        against_source: Whether there is no value without the image that the video was made from.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Metric:
     source: str
     confuses: str
     literature: bool = False
+    against_source: bool = False
 
 
 METRICS: dict[str, Metric] = {
@@ -116,6 +118,7 @@ METRICS: dict[str, Metric] = {
         version=4,
         source="regression of the frame's 0.7-2 px band on the motion-compensated source's",
         confuses="content that changes on purpose (a turn, new light) counts as lost",
+        against_source=True,
     ),
     "detail_incoherence": Metric(
         name="detail_incoherence",
@@ -126,6 +129,7 @@ METRICS: dict[str, Metric] = {
         version=4,
         source="RMS of that regression's residual beside the source's band",
         confuses="noise, invented texture and misplaced detail are one number",
+        against_source=True,
     ),
     "face_detail": Metric(
         name="face_detail",
@@ -136,6 +140,7 @@ METRICS: dict[str, Metric] = {
         version=4,
         source="detail within the face found in the source",
         confuses="turning the head and changing the expression count as lost",
+        against_source=True,
     ),
     "motion": Metric(
         name="motion",
@@ -167,6 +172,7 @@ METRICS: dict[str, Metric] = {
         version=3,
         source="pixels outside the motion-compensated source's 5 x 5 range by over 2 %",
         confuses="noise overshoots too: read it beside noise",
+        against_source=True,
     ),
     "noise": Metric(
         name="noise",
@@ -177,6 +183,7 @@ METRICS: dict[str, Metric] = {
         version=1,
         source="Immerkaer's second difference of second differences by medians, less the source's",
         confuses="sharpening raises it; fine texture hides it; blur takes the source's own away",
+        against_source=True,
     ),
     "saturation": Metric(
         name="saturation",
@@ -187,6 +194,7 @@ METRICS: dict[str, Metric] = {
         version=3,
         source="RMS of the smoothed colour differences beside the motion-compensated source's",
         confuses="coloured light that is wanted counts",
+        against_source=True,
     ),
     "ssim_source": Metric(
         name="ssim_source",
@@ -197,6 +205,7 @@ METRICS: dict[str, Metric] = {
         version=3,
         source="Wang et al., 2004, of luma against the motion-compensated source",
         confuses="every change lowers it, wanted or not: fidelity as a whole",
+        against_source=True,
     ),
     "lpips_source": Metric(
         name="lpips_source",
@@ -207,6 +216,7 @@ METRICS: dict[str, Metric] = {
         version=3,
         source="LPIPS 0.1, AlexNet (arXiv:1801.03924), against the motion-compensated source",
         confuses="every change raises it, wanted or not: fidelity as a whole",
+        against_source=True,
     ),
     "lpips_temporal": Metric(
         name="lpips_temporal",
@@ -255,4 +265,5 @@ def region_metric(name: str) -> Metric:
         version=whole.version,
         source=f"detail within the region {name!r}",
         confuses=whole.confuses,
+        against_source=True,
     )

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from wanexp.models import MODELS, Model
 from wanexp.presets.comfy_graph import REROUTE
 from wanexp.presets.comfy_levels import Levels, curve_levels, schedule
 from wanexp.presets.comfy_nodes import Graph, Link, Node
@@ -14,7 +15,11 @@ from wanexp.schedules import SCHEDULES, shift_time
 from wanexp.strict import ConfigError
 
 SAMPLERS = ("KSampler", "KSamplerAdvanced", "SamplerCustom", "SamplerCustomAdvanced")
-STARTS = {"WanImageToVideo": "wan22_i2v_a14b", "Wan22ImageToVideoLatent": "wan22_ti2v_5b"}
+STARTS = {
+    "WanImageToVideo": "wan22_i2v_a14b",
+    "EmptyHunyuanLatentVideo": "wan22_t2v_a14b",
+    "Wan22ImageToVideoLatent": "wan22_ti2v_5b",
+}
 """The nodes that a chain starts from, and the model that each is for."""
 
 LOADERS = ("UNETLoader", "UnetLoaderGGUF")
@@ -111,9 +116,7 @@ class _Reader:
                 raise self._refused(run.node, "feeds itself")
         start = link[0]
         if self.graph[start].type not in STARTS:
-            raise self._refused(
-                start, f"the chain starts from it, expected {' or '.join(STARTS)} (image to video)"
-            )
+            raise self._refused(start, f"the chain starts from it, expected {' or '.join(STARTS)}")
         return self._described(start, tuple(reversed(runs)))
 
     def _described(self, start: str, runs: tuple[Run, ...]) -> Chain:
@@ -132,7 +135,7 @@ class _Reader:
             fps=self._fps(),
             prompt=prompt,
             negative_prompt=negative,
-            image=self._image(start),
+            image=self._image(start, MODELS[model]),
             runs=runs,
         )
 
@@ -339,10 +342,12 @@ class _Reader:
         text = self.graph[link[0]].inputs.get("text", "")
         return text if isinstance(text, str) else ""
 
-    def _image(self, start: str) -> str:
+    def _image(self, start: str, model: Model) -> str:
         link = self._maybe_link(start, "start_image")
+        if link is None and model.needs_image:
+            raise self._refused(start, f"has no start_image, and {model.name} needs one")
         if link is None:
-            raise self._refused(start, "has no start_image; wanexp makes video from an image")
+            return ""
         node = self.graph[link[0]]
         return str(node.inputs.get("image", "")) if node.type == "LoadImage" else ""
 

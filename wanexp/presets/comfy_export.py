@@ -124,19 +124,21 @@ def _conditions(build: GraphBuilder, trial: Trial, files: Files) -> tuple[_Input
         (build.add("CLIPTextEncode", {"text": escaped(text), "clip": clip}, title), 0)
         for title, text in (("prompt", case.prompt), ("negative prompt", case.negative_prompt))
     ]
-    picture = build.add("LoadImage", {"image": files.image}), 0
+    plain = _Inputs(positive=texts[0], negative=texts[1])
     sizes = {
-        "vae": vae,
         "width": recipe.width,
         "height": recipe.height,
         "length": recipe.frames,
         "batch_size": 1,
-        "start_image": picture,
     }
+    if not recipe.model.takes_image:
+        return plain, (build.add("EmptyHunyuanLatentVideo", sizes), 0), vae
+    seen: dict[str, object] = {"vae": vae, **sizes}
+    if case.image is not None:
+        seen["start_image"] = build.add("LoadImage", {"image": files.image}), 0
     if recipe.model.condition == "first_frame":
-        start = build.add("Wan22ImageToVideoLatent", sizes)
-        return _Inputs(positive=texts[0], negative=texts[1]), (start, 0), vae
-    start = build.add("WanImageToVideo", {"positive": texts[0], "negative": texts[1], **sizes})
+        return plain, (build.add("Wan22ImageToVideoLatent", seen), 0), vae
+    start = build.add("WanImageToVideo", {"positive": texts[0], "negative": texts[1], **seen})
     return _Inputs(positive=(start, 0), negative=(start, 1)), (start, 2), vae
 
 
@@ -155,7 +157,8 @@ def _parts(trial: Trial, stage: PlannedStage) -> list[_Part]:
             f"renoises a latent that still has noise (sigma {stage.previous_end:.4g}); ComfyUI"
             " would add the noise on top of it; let the stage before run to 0",
         )
-    if recipe.model.condition == "first_frame" and (stage.sigma_end or stage.previous_end):
+    held = recipe.model.condition == "first_frame" and trial.case.image is not None
+    if held and (stage.sigma_end or stage.previous_end):
         raise _refused(
             stage,
             "hands over a latent with noise, which ComfyUI would take for the known first frame of"

@@ -58,6 +58,7 @@ WIDGETS: dict[str, tuple[str, ...]] = {
     "LoadImage": ("image", "upload"),
     "WanImageToVideo": ("width", "height", "length", "batch_size"),
     "Wan22ImageToVideoLatent": ("width", "height", "length", "batch_size"),
+    "EmptyHunyuanLatentVideo": ("width", "height", "length", "batch_size"),
     "CreateVideo": ("fps",),
     "PrimitiveInt": ("value", CONTROL),
     "PrimitiveFloat": ("value",),

@@ -76,6 +76,13 @@ FILES: dict[str, Files] = {
         ),
         vae="wan_2.1_vae.safetensors",
     ),
+    "wan22_t2v_a14b": Files(
+        experts=(
+            "wan2.2_t2v_high_noise_14B_fp8_scaled.safetensors",
+            "wan2.2_t2v_low_noise_14B_fp8_scaled.safetensors",
+        ),
+        vae="wan_2.1_vae.safetensors",
+    ),
     "wan22_ti2v_5b": Files(
         experts=("wan2.2_ti2v_5B_fp16.safetensors",), vae="wan2.2_vae.safetensors"
     ),

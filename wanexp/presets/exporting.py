@@ -139,8 +139,9 @@ def _comfyui(preset: Preset, files: Mapping[str, str]) -> Written:
         f"Put a picture {names.image} into ComfyUI's input folder; one of {size} is used as it is,"
         " others ComfyUI resizes in its own way."
     )
+    pictures = () if trial.case.image is None else (picture,)
     text = json.dumps(api_tree(graph), indent=1, ensure_ascii=False) + "\n"
-    return Written(text=text, notes=(needs, picture, *notes(trial, plan, graph)))
+    return Written(text=text, notes=(needs, *pictures, *notes(trial, plan, graph)))
 
 
 Writer = Callable[[Preset, Mapping[str, str]], Written]

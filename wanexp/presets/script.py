@@ -93,7 +93,7 @@ def diffusers_script(trial: Trial, plan: Plan, title: str, about: Sequence[str])
     text = files("wanexp.presets").joinpath("diffusers_script.txt").read_text(encoding="utf-8")
     parts = {
         "TITLE": _safe(title),
-        "ABOUT": "\n".join(map(_safe, [*_wrapped(about), "", *_needs(used)])),
+        "ABOUT": "\n".join(map(_safe, [*_wrapped(about), "", *_needs(trial, used)])),
         "IMPORTS": _imports([*IMPORTS, *found.imports]),
         "FACTS": _facts(trial),
         "STAGES": _stages(plan),
@@ -127,14 +127,15 @@ def _wrapped(lines: Sequence[str]) -> list[str]:
     return [part for line in lines for part in textwrap.wrap(line, WIDTH)]
 
 
-def _needs(used: set[str]) -> list[str]:
+def _needs(trial: Trial, used: set[str]) -> list[str]:
     packages = "torch, diffusers, transformers, numpy and Pillow"
     if "brownian" in used:
         packages += ", torchsde for its SDE sampler"
+    picture = "--image picture.png " if trial.recipe.model.takes_image else ""
     return [
         f"It needs {packages}, and not wanexp:",
         "",
-        "    python THIS_FILE --image picture.png --prompt 'what happens' --out video.webp",
+        f"    python THIS_FILE {picture}--prompt 'what happens' --out video.webp",
     ]
 
 
@@ -176,7 +177,7 @@ def _facts(trial: Trial) -> str:
         "FRAMES": recipe.frames,
         "FPS": recipe.fps,
         "LATENT_SHAPE": (1, model.latent_channels, latent_frames, *cells),
-        "IMAGE": str(image_path(case.image).resolve()),
+        "IMAGE": None if case.image is None else str(image_path(case.image).resolve()),
         "CROP": case.crop,
         "PROMPT": _mended(case.prompt),
         "NEGATIVE_PROMPT": _mended(case.negative_prompt),

@@ -185,13 +185,14 @@ def answer_from(sitting: Sitting, tree: object) -> Answer:
 
 
 def _pairs_tree(sitting: Sitting) -> dict[str, object]:
-    """How many pairs there are, and which of them have an answer; nothing tells the arms apart."""
+    """How many pairs there are, and which have an answer or a source; nothing tells the arms apart."""
     answered = {answer.pair for answer in read_answers(sitting.study, sitting.rater).answers}
     return {
         "study": sitting.study.name,
         "rater": sitting.rater,
         "questions": QUESTIONS,
         "answered": [pair.key in answered for pair in sitting.pairs],
+        "sources": [FILES["source"](sitting.study, pair).is_file() for pair in sitting.pairs],
     }
 
 

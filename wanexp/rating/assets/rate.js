@@ -13,7 +13,7 @@ const KEYS = { ArrowLeft: 'left', ArrowDown: 'same', ArrowRight: 'right', 1: 'le
 const at = (id) => document.getElementById(id);
 const videos = () => [at('left'), at('right')];
 
-const state = { questions: [], answered: [], pair: 0, question: 0, choices: {}, since: 0, busy: false, seen: [] };
+const state = { questions: [], answered: [], sources: [], pair: 0, question: 0, choices: {}, since: 0, busy: false, seen: [] };
 
 async function ask(path, body) {
   const options = body && { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) };
@@ -120,7 +120,8 @@ async function show(pair) {
   if (pair < 0) return;
   Object.assign(state, { pair, question: 0, choices: {} });
   showChoices();
-  at('source').src = `source/${pair}`;
+  at('from').hidden = !state.sources[pair]; // a video may be made from words
+  if (state.sources[pair]) at('source').src = `source/${pair}`;
   try {
     await Promise.all([load(at('left'), `left/${pair}`), load(at('right'), `right/${pair}`)]);
   } catch (error) {
@@ -183,9 +184,9 @@ function questionBefore() {
 }
 
 async function start() {
-  const { questions, answered, study, rater } = await ask('pairs');
+  const { questions, answered, sources, study, rater } = await ask('pairs');
   document.title = `Which is better? ${study}, ${rater}`;
-  Object.assign(state, { questions, answered });
+  Object.assign(state, { questions, answered, sources });
   at('questions').append(...questions.map(questionBox));
   at('questions').addEventListener('submit', (event) => event.preventDefault());
   at('back').addEventListener('click', back);
