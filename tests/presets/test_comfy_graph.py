@@ -304,7 +304,22 @@ def test_a_node_that_changes_the_model_is_refused_by_its_name() -> None:
     assert "node z (SkipLayerGuidance): changes the model" in refused(tree)
 
 
-def test_text_to_video_is_refused() -> None:
+def test_a_chain_that_starts_from_an_empty_video_is_text_to_video() -> None:
     tree = chained(WHOLE)
-    tree["w"] = {"class_type": "EmptyHunyuanLatentVideo", "inputs": {"width": 64}}
+    sizes = {key: tree["w"]["inputs"][key] for key in ("width", "height", "length")}  # type: ignore[index]
+    tree["w"] = {"class_type": "EmptyHunyuanLatentVideo", "inputs": sizes}
+    tree["s0"]["inputs"]["latent_image"] = ["w", 0]  # type: ignore[index]
+    found = import_chain(read_chain(read_graph(json.dumps(tree), "w"), "w"), "w", {})
+    assert (found.model, found.image) == ("wan22_t2v_a14b", "")
+
+
+def test_image_to_video_without_an_image_is_refused() -> None:
+    tree = chained(WHOLE)
+    del tree["w"]["inputs"]["start_image"]  # type: ignore[attr-defined,index]
+    assert "has no start_image, and wan22_i2v_a14b needs one" in refused(tree)
+
+
+def test_another_start_is_refused() -> None:
+    tree = chained(WHOLE)
+    tree["w"] = {"class_type": "EmptyLatentImage", "inputs": {"width": 64}}
     assert "expected WanImageToVideo" in refused(tree)

@@ -185,7 +185,7 @@ def answer_from(sitting: Sitting, tree: object) -> Answer:
 
 
 def _pairs_tree(sitting: Sitting) -> dict[str, object]:
-    """How many pairs there are, and which have an answer or a source; nothing tells the arms apart."""
+    """How many pairs there are, which have an answer or a source; nothing tells the arms apart."""
     answered = {answer.pair for answer in read_answers(sitting.study, sitting.rater).answers}
     return {
         "study": sitting.study.name,
