@@ -207,10 +207,11 @@ def test_the_exported_script_makes_the_trials_latents(study: StudyPaths, tmp_pat
     assert all(torch.equal(kept[name], made[name]) for name in kept)
 
 
-def test_its_page_says_why_a_measure_is_missing(study: StudyPaths, capsys) -> None:
+def test_its_page_says_that_there_is_no_source(study: StudyPaths, capsys) -> None:
     assert main(["report", study.name, f"studies={study.root.parent}"]) == 0
     page = study.root / "report" / "index.html"
     assert page.is_file(), capsys.readouterr().out
+    assert '"words":true' in page.read_text(encoding="utf-8").replace(" ", "")
 
 
 def export(study: StudyPaths, to: str) -> list[str]:

@@ -208,6 +208,7 @@ def _cases(
             continue
         case, paths = _mapping(record.trial.get("case")), study.trial(record.digest)
         own |= {key: case.get(key) for key in ("prompt", "negative_prompt", "why")}
+        own["words"] = case.get("image") is None
         own["source"] = media.add(paths, record, paths.source, f"source--{name}")
     return list(found.values())
 

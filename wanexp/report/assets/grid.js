@@ -72,11 +72,11 @@ function emptyRow(node, row) {
 }
 
 function sourceTile(row) {
-  const { source } = CASE.get(row.case) || {};
+  const { source, words } = CASE.get(row.case) || {};
   const shape = shapeOf(row.trials.find(trial => trial.width));
   const node = source
     ? makeScreen({ feeds: [{ picture: source }], shape, label: `Source image of ${row.case}` }).node
-    : el('div', { class: 'screen absent', style: `aspect-ratio:${shape}` }, el('p', {}, 'no trial that has run holds it'));
+    : el('div', { class: 'screen absent', style: `aspect-ratio:${shape}` }, el('p', {}, words ? 'none: made from words' : 'no trial that has run holds it'));
   return el('figure', { class: 'tile source' }, node, el('figcaption', {}, el('b', {}, 'source')));
 }
 
