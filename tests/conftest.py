@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Where bytecode is not to be written (as in many containers) every process that a test starts would
+# compile thousands of modules again, which is most of its time; so it goes beside pytest's cache.
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+    compiled = str(Path(__file__).resolve().parent.parent / ".pytest_cache" / "bytecode")
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = compiled
+    sys.dont_write_bytecode = False
 
 
 @pytest.fixture(scope="session")
