@@ -98,7 +98,7 @@ def plant(
         return draft.record
 
     monkeypatch.setattr(run, "begin_trial", Standing(run_trial))
-    monkeypatch.setattr(commands, "expand_sweep", _expand)
+    monkeypatch.setattr(commands, "expand_sweep", expand_once)
     return ran
 
 
@@ -125,7 +125,7 @@ class Standing:
         return self.record
 
 
-def _expand(name: str, overrides: Sequence[str]) -> Sweep:
+def expand_once(name: str, overrides: Sequence[str]) -> Sweep:
     """Composing takes longer than all the rest, so what was composed once is kept."""
     text = (Path.cwd() / "sweeps" / f"{name}.yaml").read_text()
     return _expanded(name, tuple(o for o in overrides if not o.startswith("studies=")), text)

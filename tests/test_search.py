@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from analysis.effects import PairedEffects, Scale
-from tests.planted import Standing
+from tests.planted import Standing, expand_once
 from tests.searching import BEST, Planted
-from wanexp import run
+from wanexp import commands, run
 from wanexp.cli import main
 from wanexp.compose import shipped_folder
 from wanexp.options import Protocol
@@ -65,6 +65,7 @@ def folder(tmp_path, monkeypatch):
 
 def sweep(monkeypatch, planted: Planted, *arguments: str) -> tuple[int, str]:
     monkeypatch.setattr(run, "begin_trial", Standing(planted))
+    monkeypatch.setattr(commands, "expand_sweep", expand_once)
     return talk("sweep", "mine", "tracking=none", *arguments)
 
 
