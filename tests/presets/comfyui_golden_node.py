@@ -71,7 +71,7 @@ class WanexpKnown:
 
 
 class WanexpModelSpace:
-    """The latent of TI2V-5B as the model has it, without the VAE's scale."""
+    """A latent as the model has it, without the scale of its VAE, which its channels tell."""
 
     RETURN_TYPES = ("LATENT",)
     FUNCTION = "give"
@@ -82,7 +82,10 @@ class WanexpModelSpace:
         return {"required": {"samples": ("LATENT",)}}
 
     def give(self, samples):
-        return ({"samples": comfy.latent_formats.Wan22().process_in(samples["samples"])},)
+        latent = samples["samples"]
+        formats = comfy.latent_formats
+        scale = formats.Wan22() if latent.shape[1] == 48 else formats.Wan21()
+        return ({"samples": scale.process_in(latent)},)
 
 
 NODE_CLASS_MAPPINGS = {

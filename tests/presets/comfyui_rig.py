@@ -34,6 +34,7 @@ FILES = {
     "low": "wanexp_low.safetensors",
     "dense": "wanexp_dense.safetensors",
 }
+WORDS = {"high": "wanexp_words_high.safetensors", "low": "wanexp_words_low.safetensors"}
 PARTS = {"high": "transformer", "low": "transformer_2"}
 LORA = "wanexp_lora.safetensors"
 TEXT = 4096
@@ -83,21 +84,33 @@ def lora(seed: int = 5) -> dict[str, Tensor]:
     return found
 
 
-def dense(folder: Path, seed: int = 7) -> dict[str, Tensor]:
+def dense(folder: Path) -> dict[str, Tensor]:
     """A random expert in the shape of TI2V-5B, written for diffusers too; by Wan's own names."""
+    return _random(folder / "transformer", 48, seed=7)
+
+
+def words(folder: Path) -> dict[str, dict[str, Tensor]]:
+    """The same of T2V-A14B's two, by expert."""
+    return {
+        expert: _random(folder / part, 16, seed=11 + number)
+        for number, (expert, part) in enumerate(PARTS.items())
+    }
+
+
+def _random(folder: Path, channels: int, seed: int) -> dict[str, Tensor]:
     from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 
     torch.manual_seed(seed)
     expert = WanTransformer3DModel(
         num_attention_heads=1,
         attention_head_dim=128,
-        in_channels=48,
-        out_channels=48,
+        in_channels=channels,
+        out_channels=channels,
         text_dim=TEXT,
         ffn_dim=256,
         num_layers=2,
     )
-    expert.save_pretrained(folder / "transformer")
+    expert.save_pretrained(folder)
     return {wan_name(key): value.contiguous() for key, value in expert.state_dict().items()}
 
 
@@ -120,7 +133,10 @@ def install(comfyui: Path) -> None:
     save_file(given, node / "inputs.safetensors")
     save_file({"latent": first_frame()}, node / "first.safetensors")
     with tempfile.TemporaryDirectory() as folder:
-        save_file(dense(Path(folder)), comfyui / "models" / "diffusion_models" / FILES["dense"])
+        models = comfyui / "models" / "diffusion_models"
+        save_file(dense(Path(folder)), models / FILES["dense"])
+        for expert, weights in words(Path(folder)).items():
+            save_file(weights, models / WORDS[expert])
     newer = "class ManualSigmas" in (comfyui / "comfy_extras/nodes_custom_sampler.py").read_text()
     tail = "" if newer else "\nNODE_CLASS_MAPPINGS |= OLDER\n"
     (node / "__init__.py").write_text(NODE.read_text() + tail)
@@ -216,10 +232,10 @@ class Server:
 
 NODES = """
     UNETLoader CLIPLoader VAELoader LoadImage CLIPTextEncode WanImageToVideo ModelSamplingSD3
-    Wan22ImageToVideoLatent LoraLoaderModelOnly KSampler KSamplerAdvanced SamplerCustom
-    SamplerCustomAdvanced CFGGuider RandomNoise DisableNoise KSamplerSelect BasicScheduler
-    KarrasScheduler ExponentialScheduler SamplingPercentToSigma SplitSigmas SetFirstSigma
-    ManualSigmas VAEDecode VAEDecodeTiled CreateVideo SaveVideo
+    Wan22ImageToVideoLatent EmptyHunyuanLatentVideo LoraLoaderModelOnly KSampler
+    KSamplerAdvanced SamplerCustom SamplerCustomAdvanced CFGGuider RandomNoise DisableNoise
+    KSamplerSelect BasicScheduler KarrasScheduler ExponentialScheduler SamplingPercentToSigma
+    SplitSigmas SetFirstSigma ManualSigmas VAEDecode VAEDecodeTiled CreateVideo SaveVideo
 """
 FILE_INPUTS = ("unet_name", "clip_name", "vae_name", "lora_name", "image")
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.golden_chains import chain_recipe
 from tests.presets.recipes import CASE, CPU, KINDS, random_trials, recipe_of, trial_of
-from wanexp.config import Trial, recipe_from
+from wanexp.config import Case, Trial, recipe_from
 from wanexp.memory import Memory
 from wanexp.plan import Plan, PlannedStage, make_plan
 from wanexp.presets.comfy_chain import read_chain
@@ -95,6 +95,16 @@ def test_random_recipes_fit_the_nodes_that_comfyui_describes() -> None:
         except ConfigError:
             continue
         assert_valid(graph)
+
+
+@pytest.mark.parametrize("model", ["wan22_t2v_a14b", "wan22_ti2v_5b"])
+def test_video_from_words_fits_the_nodes_too(model) -> None:
+    recipe = recipe_from({"name": model}, {"stages": {"only": {"sampler": "euler"}}})
+    case = Case(name="words", prompt="a boat")
+    trial = Trial(recipe=recipe, case=case, seed=0, memory=CPU)
+    graph = exported(trial, make_plan(recipe))
+    assert_valid(graph)
+    assert "LoadImage" not in {node["class_type"] for node in graph.values()}
 
 
 def test_comfyui_knows_every_sampler_and_scheduler_by_the_same_name() -> None:

@@ -14,11 +14,21 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.golden_chains import CHAINS, GOLDEN, chain_recipe, golden_conditioning, statistics
-from tests.presets.comfyui_rig import FILES, LORA, Server, dense, first_frame, lora, widened
+from tests.presets.comfyui_rig import (
+    FILES,
+    LORA,
+    WORDS,
+    Server,
+    dense,
+    first_frame,
+    lora,
+    widened,
+    words,
+)
 from tests.presets.recipes import CASE, CPU, KINDS, random_trials, trial_of
 from wanexp.backends import Conditioning
 from wanexp.backends.diffusers import DiffusersBackend
-from wanexp.config import Trial, recipe_from
+from wanexp.config import Case, Trial, recipe_from
 from wanexp.generate import generate
 from wanexp.models import MODELS
 from wanexp.plan import Plan, make_plan
@@ -35,7 +45,8 @@ pytestmark = pytest.mark.comfyui
 
 def graph_of(trial: Trial, plan: Plan) -> dict[str, dict]:
     model = trial.recipe.model
-    files = files_for(model, {expert: FILES[expert] for expert in model.experts})
+    named = FILES if model.takes_image else WORDS
+    files = files_for(model, {expert: named[expert] for expert in model.experts})
     return json.loads(json.dumps(api_tree(comfyui_workflow(trial, plan, files, "test"))))
 
 
@@ -135,6 +146,43 @@ def test_the_5b_keeps_its_first_frame_in_comfyui_as_here(name, tmp_path) -> None
     for end in generate(plan, told, seeds, own):
         difference = ((found[end.name] - end.latent).abs().max() / end.latent.std()).item()
         print(f"5b {name} {end.name}: {difference:.2g}")
+        assert difference < 1e-4
+
+
+WORDED: dict[str, dict[str, dict[str, object]]] = {
+    "split": {
+        "high": {"sampler": "euler", "sigma_end": 0.87, "expert": "high", "cfg": 4.0},
+        "low": {"sampler": "euler", "expert": "low", "cfg": 3.0},
+    },
+    "renoise": {
+        "establish": {"steps": 5, "sampler": "dpmpp_2m", "expert": "high"},
+        "refine": {"steps": 4, "sampler": "heun", "denoise": 0.3, "expert": "low"},
+    },
+}
+
+
+@pytest.mark.parametrize("name", WORDED)
+def test_video_from_words_ends_in_comfyui_where_it_ends_here(name, tmp_path) -> None:
+    words(tmp_path)
+    model = MODELS["wan22_t2v_a14b"]
+    given = {key: widened(value) for key, value in load_file(GOLDEN / "inputs.safetensors").items()}
+    told = Conditioning(
+        positive=given["positive"],
+        negative=given["negative"],
+        image=None,
+        latent_shape=(1, 16, 3, 12, 16),
+    )
+    sizes = {"width": 128, "height": 96, "frames": 9, "scheduler": "simple", "steps": 20}
+    recipe = recipe_from({"name": model.name}, {**sizes, "shift": 8.0, "stages": WORDED[name]})
+    case = Case(name="words", prompt="a boat", negative_prompt="blurry")
+    trial, plan = Trial(recipe=recipe, case=case, seed=3, memory=CPU), make_plan(recipe)
+    found = asked(graph_of(trial, plan))
+    own = DiffusersBackend(folder=tmp_path, model=model, memory=CPU)
+    seeds = [stage_seed(3, k) for k in range(len(plan.stages))]
+    for end in generate(plan, told, seeds, own):
+        ours = end.latent / (1 - end.sigma)
+        difference = ((found[end.name] - ours).abs().max() / ours.std()).item()
+        print(f"words {name} {end.name}: {difference:.2g}")
         assert difference < 1e-4
 
 
