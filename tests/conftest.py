@@ -6,6 +6,7 @@ tables for all tests that need them.
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell that starts tests in the background has them ignore Ctrl-C, and all that they start too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Where bytecode is not to be written (as in many containers) every process that a test starts would
 # compile thousands of modules again, which is most of its time; so it goes beside pytest's cache.
