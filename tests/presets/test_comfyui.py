@@ -99,7 +99,9 @@ def test_random_recipes_fit_the_nodes_that_comfyui_describes() -> None:
 
 @pytest.mark.parametrize("model", ["wan22_t2v_a14b", "wan22_ti2v_5b"])
 def test_video_from_words_fits_the_nodes_too(model) -> None:
-    recipe = recipe_from({"name": model}, {"steps": 4, "stages": {"only": {"sampler": "euler", "cfg": 1.0}}})
+    recipe = recipe_from(
+        {"name": model}, {"steps": 4, "stages": {"only": {"sampler": "euler", "cfg": 1.0}}}
+    )
     case = Case(name="words", prompt="a boat")
     trial = Trial(recipe=recipe, case=case, seed=0, memory=CPU)
     graph = exported(trial, make_plan(recipe))
