@@ -48,16 +48,15 @@ class Guess:
     working: float
 
 
+# Calls and decode as measured on one H200, not compiled (docs/performance.md); T2V was not.
+_A14B = Guess(call=3.3, rest=25.0, on="one H200", expert=14.3, others=5.8, working=12.0)
+
 GUESSES: Mapping[str, Guess] = {
     # Measured on one core of a Xeon.
     "wan_mini": Guess(call=0.05, rest=2.3, on="a CPU", expert=0.003, others=0.004, working=1.2),
-    # Calls and decode as measured on one H200, not compiled (docs/performance.md).
-    "wan22_i2v_a14b": Guess(
-        call=3.3, rest=25.0, on="one H200", expert=14.3, others=5.8, working=12.0
-    ),
-    "wan22_t2v_a14b": Guess(
-        call=3.3, rest=25.0, on="one H200", expert=14.3, others=5.8, working=12.0
-    ),
+    "wan22_i2v_a14b": _A14B,
+    "wan22_t2v_a14b": _A14B,
+    # Measured as the A14B's.
     "wan22_ti2v_5b": Guess(
         call=1.2, rest=40.0, on="one H200", expert=5.0, others=6.4, working=16.0
     ),

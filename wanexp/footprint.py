@@ -8,7 +8,7 @@ measures them again and sets both side by side; docs/memory.md has the table). B
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wanexp.config import Recipe
 from wanexp.memory import Memory
@@ -47,32 +47,23 @@ class Parts:
     video: float
 
 
+_I2V_A14B = Parts(
+    expert=14_288_901_184,
+    linear=14_050_918_400,
+    single=29_184_000,
+    block=351_394_304,
+    text=5_680_910_336,
+    vae=126_892_531,
+    per_token=115.4e3,
+    decode=22.55e3,
+    encode=21.37e3,
+    video=13.3,
+)
+
 PARTS: Mapping[str, Parts] = {
-    "wan22_i2v_a14b": Parts(
-        expert=14_288_901_184,
-        linear=14_050_918_400,
-        single=29_184_000,
-        block=351_394_304,
-        text=5_680_910_336,
-        vae=126_892_531,
-        per_token=115.4e3,
-        decode=22.55e3,
-        encode=21.37e3,
-        video=13.3,
-    ),
-    # The one above but for the source's 20 channels; in flight as measured there.
-    "wan22_t2v_a14b": Parts(
-        expert=14_288_491_584,
-        linear=14_050_918_400,
-        single=29_184_000,
-        block=351_394_304,
-        text=5_680_910_336,
-        vae=126_892_531,
-        per_token=115.4e3,
-        decode=22.55e3,
-        encode=21.37e3,
-        video=13.3,
-    ),
+    "wan22_i2v_a14b": _I2V_A14B,
+    # Without the source's 20 channels; what is in flight was measured with them.
+    "wan22_t2v_a14b": replace(_I2V_A14B, expert=14_288_491_584),
     "wan22_ti2v_5b": Parts(
         expert=4_999_787_712,
         linear=4_907_335_680,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -81,6 +81,26 @@ class Model:
         return self.experts[-1]
 
 
+# Defaults of the official repository (wan/configs); its 480p advice is shift 3.
+_I2V_A14B = Model(
+    name="wan22_i2v_a14b",
+    experts=("high", "low"),
+    boundary=0.9,
+    size_multiple=16,
+    vae_stride=8,
+    latent_channels=16,
+    condition="channels",
+    max_tokens=512,
+    shift=5.0,
+    cfg=3.5,
+    steps=40,
+    fps=16,
+    width=832,
+    height=480,
+    frames=81,
+    source="Wan-AI/Wan2.2-I2V-A14B-Diffusers",
+)
+
 MODELS: dict[str, Model] = {
     "wan_mini": Model(
         name="wan_mini",
@@ -100,42 +120,15 @@ MODELS: dict[str, Model] = {
         frames=17,
         source="wan-mini",
     ),
-    # Defaults of the official repository (wan/configs); its 480p advice is shift 3.
-    "wan22_i2v_a14b": Model(
-        name="wan22_i2v_a14b",
-        experts=("high", "low"),
-        boundary=0.9,
-        size_multiple=16,
-        vae_stride=8,
-        latent_channels=16,
-        condition="channels",
-        max_tokens=512,
-        shift=5.0,
-        cfg=3.5,
-        steps=40,
-        fps=16,
-        width=832,
-        height=480,
-        frames=81,
-        source="Wan-AI/Wan2.2-I2V-A14B-Diffusers",
-    ),
-    # As above; officially the low expert is guided by 3 (a stage of its own: `cfg: 3`).
-    "wan22_t2v_a14b": Model(
+    "wan22_i2v_a14b": _I2V_A14B,
+    # Officially the low expert is guided by 3 (a stage of its own: `cfg: 3`).
+    "wan22_t2v_a14b": replace(
+        _I2V_A14B,
         name="wan22_t2v_a14b",
-        experts=("high", "low"),
         boundary=0.875,
-        size_multiple=16,
-        vae_stride=8,
-        latent_channels=16,
         condition="none",
-        max_tokens=512,
         shift=12.0,
         cfg=4.0,
-        steps=40,
-        fps=16,
-        width=832,
-        height=480,
-        frames=81,
         source="Wan-AI/Wan2.2-T2V-A14B-Diffusers",
     ),
     "wan22_ti2v_5b": Model(

@@ -72,7 +72,7 @@ def ask(sweep: Sweep) -> Asked:
         sweep, protocol = confirming(sweep, StudyPaths(options.folder / sweep.name))
     search = None if confirms else search_from(sweep.search, protocol)
     trials = plan_trials(sweep)
-    _check_sources(protocol, trials)
+    _check_sources(protocol, search, trials)
     return Asked(
         sweep=sweep,
         options=options,
@@ -84,18 +84,27 @@ def ask(sweep: Sweep) -> Asked:
     )
 
 
-def _check_sources(protocol: Protocol, trials: Sequence[PlannedTrial]) -> None:
+def _check_sources(
+    protocol: Protocol, search: Search | None, trials: Sequence[PlannedTrial]
+) -> None:
     """Refuse to decide by likeness to a source what has none: there would be nothing to compare."""
     from wanexp.metrics import METRICS
 
-    metric = METRICS[protocol.primary]
     blind = next((one for one in trials if one.trial.case.image is None), None)
-    if metric.against_source and blind is not None:
-        others = [m.name for m in METRICS.values() if not (m.against_source or m.literature)]
-        raise ConfigError(
-            f"protocol.primary: {metric.name} compares with a source image, and case {blind.case}"
-            f" has none on {blind.trial.recipe.model.name}; these need none: {', '.join(others)}"
-        )
+    if blind is None:
+        return
+    decides = {"protocol.primary": (protocol.primary,)}
+    decides |= {"search.objectives": search.objectives} if search else {}
+    for where, names in decides.items():
+        for name in names:
+            if name in METRICS and METRICS[name].against_source:
+                others = [
+                    m.name for m in METRICS.values() if not (m.against_source or m.literature)
+                ]
+                raise ConfigError(
+                    f"{where}: {name} compares with a source image, and case {blind.case} has none"
+                    f" on {blind.trial.recipe.model.name}; these need none: {', '.join(others)}"
+                )
 
 
 def study_rounds(

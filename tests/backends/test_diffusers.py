@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import functools
 import json
 import shutil
 from collections.abc import Mapping
@@ -13,13 +12,11 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from diffusers.pipelines.wan.pipeline_wan_i2v import WanImageToVideoPipeline, prompt_clean
-from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
-    FlowMatchEulerDiscreteScheduler,
-)
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tests.backends.reference import CPU, NEGATIVE, PROMPT, SEED, euler, reference
 from wanexp.backends import Conditioning, encode, load_backend
 from wanexp.backends.diffusers import DiffusersBackend, clean_prompt, open_backend
 from wanexp.config import Recipe, recipe_from
@@ -27,46 +24,14 @@ from wanexp.generate import generate
 from wanexp.images import load_source
 from wanexp.memory import Memory
 from wanexp.models import weights_folder
-from wanexp.noise import initial_noise
 from wanexp.plan import make_plan
 from wanexp.strict import ConfigError
-
-CPU = Memory(device="cpu", dtype="float32")
-PROMPT = "high quality ,  a face moves left , camera pans &amp;amp; left"
-NEGATIVE = "blurry , flickering"
-SEED = 5
 
 Module = TypeVar("Module", bound=torch.nn.Module)
 
 
-def reference(
-    folder: Path, recipe: Recipe, sigmas: tuple[float, ...], source: np.ndarray, cfgs: list[float]
-) -> Tensor:
-    """The latents that diffusers' own pipeline makes, on levels of ours."""
-    pipe = WanImageToVideoPipeline.from_pretrained(folder, dtype=torch.float32)
-    pipe.set_progress_bar_config(disable=True)
-    scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0)
-    as_given = functools.partial(scheduler.set_timesteps, sigmas=list(sigmas[:-1]))
-    # The pipeline has no argument for levels; a scheduler with a shift of 1 leaves them alone.
-    setattr(scheduler, "set_timesteps", lambda _, device: as_given(device=device))  # noqa: B010
-    pipe.scheduler = scheduler
-    shape = open_backend(recipe, CPU).latent_shape(recipe.width, recipe.height, recipe.frames)
-    (latents,) = pipe(
-        image=Image.fromarray(source),
-        prompt=PROMPT,
-        negative_prompt=NEGATIVE,
-        height=recipe.height,
-        width=recipe.width,
-        num_frames=recipe.frames,
-        num_inference_steps=len(sigmas) - 1,
-        guidance_scale=cfgs[0],
-        guidance_scale_2=cfgs[1] if len(cfgs) > 1 else None,
-        latents=initial_noise(shape, SEED),
-        max_sequence_length=recipe.model.max_tokens,
-        output_type="latent",
-        return_dict=False,
-    )
-    return latents
+def loaded(folder: Path) -> WanImageToVideoPipeline:
+    return WanImageToVideoPipeline.from_pretrained(folder, dtype=torch.float32)
 
 
 def ours(recipe: Recipe, source: np.ndarray) -> Tensor:
@@ -77,22 +42,6 @@ def ours(recipe: Recipe, source: np.ndarray) -> Tensor:
     return end.latent
 
 
-def levels(recipe: Recipe) -> tuple[float, ...]:
-    """A split's stages as the one schedule that they share."""
-    plan = make_plan(recipe)
-    return (*(s for stage in plan.stages for s in stage.sigmas[:-1]), 0.0)
-
-
-def euler(model: str, folder: Path, cfgs: list[float], **size: int) -> Recipe:
-    one = {"only": {"sampler": "euler", "cfg": cfgs[0]}}
-    two = {
-        "high": {"sampler": "euler", "cfg": cfgs[0], "sigma_end": 0.84},
-        "low": {"sampler": "euler", "cfg": cfgs[-1]},
-    }
-    tree = {"steps": 6, "shift": 5.0, "stages": one if len(cfgs) == 1 else two, **size}
-    return recipe_from({"name": model, "source": str(folder)}, tree)
-
-
 @pytest.fixture(scope="module")
 def picture() -> np.ndarray:
     return load_source("skimage:astronaut.png", None, 64, 64)
@@ -101,14 +50,14 @@ def picture() -> np.ndarray:
 @pytest.mark.parametrize("cfgs", [[3.5], [4.0, 1.5], [2.0, 1.0]], ids=str)
 def test_two_experts_make_the_latents_of_diffusers(tiny_a14b: Path, picture, cfgs) -> None:
     recipe = euler("wan22_i2v_a14b", tiny_a14b, cfgs, width=64, height=64, frames=9)
-    expected = reference(tiny_a14b, recipe, levels(recipe), picture, cfgs)
+    expected = reference(loaded(tiny_a14b), recipe, cfgs, picture)
     assert expected.std() > 0.5
     torch.testing.assert_close(ours(recipe, picture), expected, atol=1e-5, rtol=0)
 
 
 def test_a_clean_first_frame_makes_the_latents_of_diffusers(tiny_5b: Path, picture) -> None:
     recipe = euler("wan22_ti2v_5b", tiny_5b, [5.0], width=64, height=64, frames=9)
-    expected = reference(tiny_5b, recipe, levels(recipe), picture, [5.0])
+    expected = reference(loaded(tiny_5b), recipe, [5.0], picture)
     torch.testing.assert_close(ours(recipe, picture), expected, atol=1e-5, rtol=0)
 
 
@@ -118,7 +67,7 @@ def test_wan_mini_makes_the_latents_of_diffusers() -> None:
     assert folder is not None
     source = load_source("skimage:astronaut.png", None, 128, 128)
     recipe = euler("wan_mini", folder, [2.0])
-    expected = reference(folder, recipe, levels(recipe), source, [2.0])
+    expected = reference(loaded(folder), recipe, [2.0], source)
     torch.testing.assert_close(ours(recipe, source), expected, atol=3e-5, rtol=0)
 
 
@@ -133,7 +82,7 @@ def test_a_case_is_encoded_and_decoded_with_the_bits_of_diffusers(
     recipe = euler(model, folder, [2.0], width=64, height=64, frames=9)
     backend = open_backend(recipe, CPU)
     conditioning = encode(backend, picture, PROMPT, NEGATIVE, 9)
-    pipe = WanImageToVideoPipeline.from_pretrained(folder, dtype=torch.float32)
+    pipe = loaded(folder)
     tokens = recipe.model.max_tokens
     prompts = pipe.encode_prompt(PROMPT, NEGATIVE, max_sequence_length=tokens)
     for mine, theirs in zip((conditioning.positive, conditioning.negative), prompts, strict=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import subprocess
 import sys
@@ -11,39 +10,23 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers.pipelines.wan.pipeline_wan import WanPipeline
-from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
-    FlowMatchEulerDiscreteScheduler,
-)
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tests.backends.reference import CPU, NEGATIVE, PROMPT, SEED, euler, reference
 from tests.backends.single_files import in_wans_names, own_weights, write
 from wanexp.backends.diffusers import open_backend
 from wanexp.cli import main
 from wanexp.compose import compose_tree
 from wanexp.config import Case, Recipe, Trial, recipe_from, trial_from
 from wanexp.generate import generate
-from wanexp.memory import Memory
 from wanexp.metrics import METRICS, NO_SOURCE
-from wanexp.noise import initial_noise
-from wanexp.plan import make_plan
 from wanexp.planned import plan_trial
 from wanexp.record import StudyPaths, read_record
 from wanexp.staged import encode_case
 from wanexp.strict import ConfigError
 
-CPU = Memory(device="cpu", dtype="float32")
-CASE = Case(name="words", prompt="high quality, camera pans left", negative_prompt="blurry")
-SEED = 5
-
-
-def euler(model: str, source: Path | str, cfgs: list[float]) -> Recipe:
-    high = {"sampler": "euler", "cfg": cfgs[0], "sigma_end": 0.84}
-    stages = {"high": high, "low": {"sampler": "euler", "cfg": cfgs[-1]}}
-    if len(cfgs) == 1:
-        stages = {"only": {"sampler": "euler", "cfg": cfgs[0]}}
-    size = {"width": 64, "height": 64, "frames": 9, "steps": 6, "shift": 5.0}
-    return recipe_from({"name": model, "source": str(source)}, {**size, "stages": stages})
+CASE = Case(name="words", prompt=PROMPT, negative_prompt=NEGATIVE)
 
 
 def ours(recipe: Recipe) -> Tensor:
@@ -55,52 +38,28 @@ def ours(recipe: Recipe) -> Tensor:
 
 
 def theirs(folder: Path, recipe: Recipe, cfgs: list[float]) -> Tensor:
-    """The latents of diffusers' own pipeline, on levels of ours."""
-    sigmas = [s for stage in make_plan(recipe).stages for s in stage.sigmas[:-1]]
-    pipe = WanPipeline.from_pretrained(folder, dtype=torch.float32)
-    pipe.set_progress_bar_config(disable=True)
-    scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0)
-    as_given = functools.partial(scheduler.set_timesteps, sigmas=sigmas)
-    # The pipeline has no argument for levels; a scheduler with a shift of 1 leaves them alone.
-    setattr(scheduler, "set_timesteps", lambda _, device: as_given(device=device))  # noqa: B010
-    pipe.scheduler = scheduler
-    shape = open_backend(recipe, CPU).latent_shape(recipe.width, recipe.height, recipe.frames)
-    (latents,) = pipe(
-        prompt=CASE.prompt,
-        negative_prompt=CASE.negative_prompt,
-        height=recipe.height,
-        width=recipe.width,
-        num_frames=recipe.frames,
-        num_inference_steps=len(sigmas),
-        guidance_scale=cfgs[0],
-        guidance_scale_2=cfgs[1] if len(cfgs) > 1 else None,
-        latents=initial_noise(shape, SEED),
-        max_sequence_length=recipe.model.max_tokens,
-        output_type="latent",
-        return_dict=False,
-    )
-    return latents
+    return reference(WanPipeline.from_pretrained(folder, dtype=torch.float32), recipe, cfgs)
 
 
 @pytest.mark.parametrize("cfgs", [[4.0], [4.0, 3.0], [2.0, 1.0]], ids=str)
 def test_two_experts_make_the_latents_of_diffusers(wide_t2v: Path, cfgs: list[float]) -> None:
-    recipe = euler("wan22_t2v_a14b", wide_t2v, cfgs)
+    recipe = euler("wan22_t2v_a14b", wide_t2v, cfgs, width=64, height=64, frames=9)
     expected = theirs(wide_t2v, recipe, cfgs)
     assert expected.std() > 0.5
     torch.testing.assert_close(ours(recipe), expected, atol=1e-5, rtol=0)
 
 
 def test_the_dense_model_goes_by_words_where_a_case_has_no_image(tiny_5b: Path) -> None:
-    recipe = euler("wan22_ti2v_5b", tiny_5b, [5.0])
+    recipe = euler("wan22_ti2v_5b", tiny_5b, [5.0], width=64, height=64, frames=9)
     expected = theirs(tiny_5b, recipe, [5.0])
     torch.testing.assert_close(ours(recipe), expected, atol=1e-5, rtol=0)
 
 
 def test_each_kind_of_a14b_refuses_the_others_folder(wide_t2v: Path, wide_a14b: Path) -> None:
     with pytest.raises(ConfigError, match="is a WanPipeline, but wan22_i2v_a14b is a WanImage"):
-        open_backend(euler("wan22_i2v_a14b", wide_t2v, [2.0]), CPU)
+        open_backend(euler("wan22_i2v_a14b", wide_t2v, [2.0], width=64, height=64, frames=9), CPU)
     with pytest.raises(ConfigError, match="is a WanImageToVideoPipeline, but wan22_t2v_a14b is a"):
-        open_backend(euler("wan22_t2v_a14b", wide_a14b, [2.0]), CPU)
+        open_backend(euler("wan22_t2v_a14b", wide_a14b, [2.0], width=64, height=64, frames=9), CPU)
 
 
 def test_single_files_make_the_bits_of_the_folder(wide_t2v: Path, tmp_path: Path) -> None:
@@ -109,7 +68,7 @@ def test_single_files_make_the_bits_of_the_folder(wide_t2v: Path, tmp_path: Path
         name: write(tmp_path / f"t2v_{name}.safetensors", in_wans_names(own_weights(wide_t2v / p)))
         for name, p in parts.items()
     }
-    whole = euler("wan22_t2v_a14b", wide_t2v, [4.0, 3.0])
+    whole = euler("wan22_t2v_a14b", wide_t2v, [4.0, 3.0], width=64, height=64, frames=9)
     experts = {name: str(path) for name, path in files.items()}
     tree = {"name": "wan22_t2v_a14b", "source": str(wide_t2v), "experts": experts}
     stages = {stage.name: {**vars(stage)} for stage in whole.stages}
@@ -167,6 +126,9 @@ def test_likeness_to_a_source_decides_no_study_of_words(capsys) -> None:
     said = capsys.readouterr().err
     assert "protocol.primary: detail compares with a source image" in said
     assert "these need none: flicker, " in said
+    assert main(["plan", "search", "model=wan22_t2v_a14b", "protocol.primary=flicker"]) == 2
+    assert "search.objectives: detail compares" in capsys.readouterr().err
+    assert main(["plan", "demo", "model=wan22_t2v_a14b", "protocol.primary=flicker"]) == 0
 
 
 def test_a_workflow_of_words_asks_for_no_picture(tmp_path: Path, capsys) -> None:

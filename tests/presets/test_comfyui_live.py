@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -126,27 +127,35 @@ DENSE: dict[str, dict[str, dict[str, object]]] = {
 }
 
 
+def compare_random(folder: Path, trial: Trial, image: Tensor | None, told: str) -> None:
+    """Every stage of a trial on random experts, which ``folder`` holds, beside ComfyUI's."""
+    recipe, plan = trial.recipe, make_plan(trial.recipe)
+    own = DiffusersBackend(folder=folder, model=recipe.model, memory=CPU)
+    given = load_file(GOLDEN / "inputs.safetensors")
+    conditioning = Conditioning(
+        positive=widened(given["positive"]),
+        negative=widened(given["negative"]),
+        image=image,
+        latent_shape=own.latent_shape(recipe.width, recipe.height, recipe.frames),
+    )
+    found = asked(graph_of(trial, plan))
+    seeds = [stage_seed(trial.seed, k) for k in range(len(plan.stages))]
+    for end in generate(plan, conditioning, seeds, own):
+        ours = end.latent / (1 - end.sigma)
+        difference = ((found[end.name] - ours).abs().max() / ours.std()).item()
+        print(f"{told} {end.name}: {difference:.2g}")
+        assert difference < 1e-4
+
+
+SMALL = {"width": 128, "height": 96, "frames": 9, "scheduler": "simple"}
+
+
 @pytest.mark.parametrize("name", DENSE)
 def test_the_5b_keeps_its_first_frame_in_comfyui_as_here(name, tmp_path) -> None:
     dense(tmp_path)
-    model = MODELS["wan22_ti2v_5b"]
-    given = {key: widened(value) for key, value in load_file(GOLDEN / "inputs.safetensors").items()}
-    told = Conditioning(
-        positive=given["positive"],
-        negative=given["negative"],
-        image=first_frame(),
-        latent_shape=(1, 48, 3, 6, 8),
-    )
-    sizes = {"width": 128, "height": 96, "frames": 9, "scheduler": "simple"}
-    recipe = recipe_from({"name": model.name}, {**sizes, "stages": DENSE[name]})
-    trial, plan = Trial(recipe=recipe, case=CASE, seed=3, memory=CPU), make_plan(recipe)
-    found = asked(graph_of(trial, plan))
-    own = DiffusersBackend(folder=tmp_path, model=model, memory=CPU)
-    seeds = [stage_seed(3, k) for k in range(len(plan.stages))]
-    for end in generate(plan, told, seeds, own):
-        difference = ((found[end.name] - end.latent).abs().max() / end.latent.std()).item()
-        print(f"5b {name} {end.name}: {difference:.2g}")
-        assert difference < 1e-4
+    recipe = recipe_from({"name": "wan22_ti2v_5b"}, {**SMALL, "stages": DENSE[name]})
+    trial = Trial(recipe=recipe, case=CASE, seed=3, memory=CPU)
+    compare_random(tmp_path, trial, first_frame(), f"5b {name}")
 
 
 WORDED: dict[str, dict[str, dict[str, object]]] = {
@@ -164,26 +173,11 @@ WORDED: dict[str, dict[str, dict[str, object]]] = {
 @pytest.mark.parametrize("name", WORDED)
 def test_video_from_words_ends_in_comfyui_where_it_ends_here(name, tmp_path) -> None:
     words(tmp_path)
-    model = MODELS["wan22_t2v_a14b"]
-    given = {key: widened(value) for key, value in load_file(GOLDEN / "inputs.safetensors").items()}
-    told = Conditioning(
-        positive=given["positive"],
-        negative=given["negative"],
-        image=None,
-        latent_shape=(1, 16, 3, 12, 16),
-    )
-    sizes = {"width": 128, "height": 96, "frames": 9, "scheduler": "simple", "steps": 20}
-    recipe = recipe_from({"name": model.name}, {**sizes, "shift": 8.0, "stages": WORDED[name]})
+    tree = {**SMALL, "steps": 20, "shift": 8.0, "stages": WORDED[name]}
+    recipe = recipe_from({"name": "wan22_t2v_a14b"}, tree)
     case = Case(name="words", prompt="a boat", negative_prompt="blurry")
-    trial, plan = Trial(recipe=recipe, case=case, seed=3, memory=CPU), make_plan(recipe)
-    found = asked(graph_of(trial, plan))
-    own = DiffusersBackend(folder=tmp_path, model=model, memory=CPU)
-    seeds = [stage_seed(3, k) for k in range(len(plan.stages))]
-    for end in generate(plan, told, seeds, own):
-        ours = end.latent / (1 - end.sigma)
-        difference = ((found[end.name] - ours).abs().max() / ours.std()).item()
-        print(f"words {name} {end.name}: {difference:.2g}")
-        assert difference < 1e-4
+    trial = Trial(recipe=recipe, case=case, seed=3, memory=CPU)
+    compare_random(tmp_path, trial, None, f"words {name}")
 
 
 def test_random_recipes_end_in_comfyui_where_they_end_here(conditioning, backend) -> None:

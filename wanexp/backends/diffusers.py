@@ -238,9 +238,8 @@ class DiffusersBackend:
             step_cache=step_cache or StepCache(),
             evaluations=evaluations,
         )
+        texts = self._texts(conditioning)
         image = None if conditioning.image is None else conditioning.image.to(self.device)
-        texts = {"cond": conditioning.positive, "uncond": conditioning.negative}
-        texts = {k: v.to(self.device, self.dtype) for k, v in texts.items() if v is not None}
         beside = image if self._model.condition == "channels" else None
         first = image if self._model.condition == "first_frame" else None
         call = functools.partial(self._call, clean_first=first is not None)
@@ -260,6 +259,11 @@ class DiffusersBackend:
         together = is_guided(cfg) and self._at_once(conditioning.latent_shape, use.step_cache)
         denoise = guided_together(velocities, cfg) if together else guided(velocity, cfg)
         return denoise if first is None else holding(denoise, first)
+
+    def _texts(self, conditioning: Conditioning) -> dict[str, Tensor]:
+        """The prompts' embeddings on the device, by guidance's branch."""
+        texts = {"cond": conditioning.positive, "uncond": conditioning.negative}
+        return {k: v.to(self.device, self.dtype) for k, v in texts.items() if v is not None}
 
     @torch.no_grad()
     def decode(self, latent: Tensor) -> np.ndarray:

@@ -136,12 +136,9 @@ def observe(
             _check_box(called, box, beside)
     height, width = frames.shape[1:3]
     by_x, by_y = width / beside.shape[1], height / beside.shape[0]
-    how = cv2.INTER_AREA if by_x <= 1 and by_y <= 1 else cv2.INTER_CUBIC
-    fits = beside.shape[:2] == (height, width)
-    resized = beside if fits else cv2.resize(beside, (width, height), interpolation=how)
     return Observation(
         frames=frames,
-        source=np.asarray(resized, np.uint8),
+        source=_resized(beside, width, height),
         portrait=beside,
         fps=fps,
         face_box=None if face_box is None else scaled(face_box, by_x, by_y),
@@ -149,6 +146,14 @@ def observe(
         lpips_weights=lpips_weights,
         face_model=face_model,
     )
+
+
+def _resized(source: Frames, width: int, height: int) -> Frames:
+    if source.shape[:2] == (height, width):
+        return source
+    smaller = width <= source.shape[1] and height <= source.shape[0]
+    how = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(source, (width, height), interpolation=how), np.uint8)
 
 
 def _measured(metric: Metric, observation: Observation, *, sourceless: bool) -> Measurement:
