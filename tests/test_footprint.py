@@ -3,23 +3,45 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import yaml
 
+import wanexp
+from wanexp.bench.card import A14B, DENSE
+from wanexp.bench.memory import SETUPS, WORDS
 from wanexp.config import Recipe, recipe_from
 from wanexp.footprint import GIB, PARTS, advice, footprint
 from wanexp.memory import Memory
 
 CARD = Memory(device="cuda", dtype="bfloat16")
-A14B, DENSE = "wan22_i2v_a14b", "wan22_ti2v_5b"
+CONF = Path(wanexp.__file__).resolve().parent.parent / "conf"
 
+PHASES = ("text", "source", "sampling", "decode")
+WHOLE, TILED = "everything resident", "offload=model, tiled bfloat16 VAE"
+
+# GiB of each phase; None where it was not measured on its own.
 MEASURED = [
-    (A14B, (512, 512, 17), "float32", {"text": 64.89, "sampling": 54.60, "decode": 59.61}),
-    (A14B, (480, 832, 81), "float32", {"text": 64.92, "sampling": 57.58, "decode": 62.84}),
-    (A14B, (768, 768, 17), "float32", {"text": 64.89, "sampling": 55.29, "decode": 66.56}),
-    (A14B, (720, 1280, 81), "bfloat16", {"text": 64.71, "sampling": 61.94, "decode": 63.98}),
-    (DENSE, (512, 512, 17), "float32", {"text": 22.85, "sampling": 12.25, "decode": 17.85}),
-    (DENSE, (1280, 704, 121), "float32", {"text": 22.87, "sampling": 17.13, "decode": 33.08}),
+    (A14B, WHOLE, (512, 512, 17), (64.89, 59.30, 54.57, 59.58)),
+    (A14B, WHOLE, (480, 832, 81), (64.92, 62.37, 57.55, 62.81)),
+    (A14B, WHOLE, (768, 768, 17), (64.89, 65.89, 55.26, 66.53)),
+    (A14B, "everything resident, bfloat16 VAE", (720, 1280, 81), (64.71, 63.44, 61.91, 63.95)),
+    (A14B, "vram_48gb", (512, 512, 17), (10.90, 1.89, 27.11, 1.97)),
+    (A14B, "vram_48gb", (480, 832, 81), (10.93, 2.26, 28.77, None)),
+    (A14B, "vram_24gb", (512, 512, 17), (10.91, 1.91, 14.44, None)),
+    (A14B, "vram_24gb", (480, 832, 81), (10.94, 2.28, 16.30, None)),
+    (A14B, "vram_16gb", (512, 512, 17), (10.89, 1.89, 2.41, 1.96)),
+    (A14B, "vram_16gb", (480, 832, 81), (10.92, 2.25, 5.38, 2.48)),
+    (A14B, "vram_12gb", (512, 512, 17), (10.91, 0.99, 2.43, 1.03)),
+    (A14B, "vram_12gb", (480, 832, 49), (10.93, 1.10, 4.06, 1.18)),
+    (WORDS, "offload=model", (512, 512, 17), (10.89, None, 27.34, 6.09)),
+    (DENSE, WHOLE, (512, 512, 17), (22.85, None, 12.25, 17.85)),
+    (DENSE, WHOLE, (1280, 704, 121), (22.87, None, 17.13, 33.08)),
+    (DENSE, TILED, (512, 512, 17), (10.88, 1.68, 9.63, 2.12)),
+    (DENSE, TILED, (1280, 704, 121), (10.90, 1.71, 14.51, 4.42)),
+    (DENSE, "vram_24gb", (512, 512, 17), (10.89, 3.32, 5.03, 4.20)),
+    (DENSE, "vram_24gb", (1280, 704, 121), (10.91, 3.35, 7.71, 8.41)),
 ]
 
 
@@ -29,12 +51,22 @@ def recipe(model: str, size: tuple[int, int, int]) -> Recipe:
     return recipe_from({"name": model}, {**sizes, "stages": {"only": {"steps": 2}}})
 
 
-@pytest.mark.parametrize(("model", "size", "vae", "found"), MEASURED)
-def test_predictions_are_within_a_tenth_of_what_was_measured(model, size, vae, found):
-    memory = replace(CARD, vae_dtype=vae)
-    predicted = footprint(recipe(model, size), memory)
-    for phase, gib in found.items():
-        assert predicted[phase] / GIB == pytest.approx(gib, rel=0.1), phase
+@pytest.mark.parametrize(("model", "profile", "size", "found"), MEASURED)
+def test_predictions_are_within_a_twentieth_of_what_was_measured(model, profile, size, found):
+    (setup,) = (s for s in SETUPS if (s.model, s.profile) == (model, profile))
+    predicted = footprint(recipe(model, size), setup.memory)
+    for phase, gib in zip(PHASES, found, strict=True):
+        if gib is not None:
+            assert predicted[phase] / GIB == pytest.approx(gib, rel=0.05), phase
+
+
+@pytest.mark.parametrize("profile", ["vram_12gb", "vram_16gb", "vram_24gb", "vram_48gb"])
+def test_the_profiles_measured_are_those_that_ship(profile):
+    (measured, *others) = (s.memory for s in SETUPS if s.profile == profile)
+    ships = yaml.safe_load((CONF / "memory" / f"{profile}.yaml").read_text(encoding="utf-8"))
+    del ships["defaults"], ships["limit_gib"]
+    assert measured == Memory(**ships)
+    assert all(other == measured for other in others)
 
 
 def test_every_way_to_save_memory_saves_some():

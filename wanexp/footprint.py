@@ -27,37 +27,39 @@ class Parts:
 
     Attributes:
         expert: Of one expert; ``linear`` of them are in its blocks' linear layers, which float8
-            halves, ``single`` stay float32, ``block`` are one block's.
+            halves, ``single`` stay float32.
+        blocks: How many it has; ``block`` is one's, ``layer`` its largest layer's.
         text, vae: Of the text encoder and the VAE.
         per_token: Bytes in flight during a model call in bfloat16, for each token.
         decode: Bytes in flight while the VAE decodes in float32, for each pixel of a frame.
         encode: The same while it encodes.
-        video: Of both, for each pixel of the whole video.
     """
 
     expert: int
     linear: int
     single: int
+    blocks: int
     block: int
+    layer: int
     text: int
     vae: int
     per_token: float
     decode: float
     encode: float
-    video: float
 
 
 _I2V_A14B = Parts(
     expert=14_288_901_184,
     linear=14_050_918_400,
     single=29_184_000,
+    blocks=40,
     block=351_394_304,
+    layer=13_824 * 5_120,
     text=5_680_910_336,
     vae=126_892_531,
     per_token=115.4e3,
     decode=22.55e3,
     encode=21.37e3,
-    video=13.3,
 )
 
 PARTS: Mapping[str, Parts] = {
@@ -68,21 +70,35 @@ PARTS: Mapping[str, Parts] = {
         expert=4_999_787_712,
         linear=4_907_335_680,
         single=10_973_184,
+        blocks=30,
         block=163_656_704,
+        layer=14_336 * 3_072,
         text=5_680_910_336,
         vae=704_688_668,
         per_token=201.5e3,
-        decode=22.55e3,
-        encode=21.37e3,
-        video=13.3,
+        decode=23.5e3,
+        encode=10.5e3,
     ),
 }
 
-WORKSPACE = int(0.24 * GIB)
+WORKSPACE = int(0.05 * GIB)
 """What PyTorch's libraries take for themselves during a phase."""
 
-TEXT_WORK = int(0.5 * GIB)
+ROUNDING = 1.003
+"""Of weights: PyTorch leaves up to 1 MiB unused behind a large tensor."""
+
+TEXT_WORK = int(0.25 * GIB)
 """In flight while the text encoder reads a prompt."""
+
+COMPILED = 0.56
+"""The share of ``per_token`` that compiled blocks need."""
+
+CASTS = 3
+"""Of the largest layer's weights in bfloat16: float8 ones are cast a little ahead of their use."""
+
+VIDEO, TILED_VIDEO, STITCHED = 13.3, 20.0, 57.0
+"""Bytes in flight for each pixel of the whole video in float32: beside the VAE's work on whole
+frames, beside its work on a tile (tiles overlap), and when the tiles are put together."""
 
 
 def footprint(recipe: Recipe, memory: Memory) -> dict[str, int]:
@@ -94,15 +110,18 @@ def footprint(recipe: Recipe, memory: Memory) -> dict[str, int]:
     """
     parts = PARTS[recipe.model.name]
     weights = _weights(recipe.model, parts, memory)
-    beside = {name: _resident(name, weights, memory) for name in weights}
-    sampling = beside["expert"] + WORKSPACE + int(parts.per_token * _tokens(recipe))
-    encode = beside["vae"] + _vae_work(parts.encode, parts.video, recipe, memory)
+    beside = {
+        name: int(ROUNDING * _resident(name, weights, memory)) + WORKSPACE
+        for name in ("text", "vae", "expert")
+    }
+    sampling = beside["expert"] + _call_work(parts, recipe, memory)
+    encode = beside["vae"] + _encode_work(parts, recipe, memory)
     return {
         "text": beside["text"] + TEXT_WORK,
         **({"source": encode} if recipe.model.takes_image else {}),
         "sampling": sampling,
         "hand_over": sampling,
-        "decode": beside["vae"] + _vae_work(parts.decode, parts.video, recipe, memory),
+        "decode": beside["vae"] + _decode_work(parts, recipe, memory),
     }
 
 
@@ -151,6 +170,7 @@ def _weights(model: Model, parts: Parts, memory: Memory) -> dict[str, int]:
         "expert": expert,
         "experts": expert * len(model.experts),
         "block": parts.block * large,
+        "rest": (parts.expert - parts.blocks * parts.block) * width + parts.single * (4 - width),
     }
 
 
@@ -164,12 +184,38 @@ def _resident(part: str, weights: Mapping[str, int], memory: Memory) -> int:
         own = weights["text"] if part == "text" else 0
         return weights["experts"] + weights["vae"] + own
     if memory.offload == "group" and part == "expert":
-        return 2 * weights["block"]
+        return 2 * weights["block"] + weights["rest"]
     return weights[part]
 
 
-def _vae_work(per_pixel: float, per_video: float, recipe: Recipe, memory: Memory) -> int:
-    width = WIDTHS[_dtype(memory.vae_dtype)] / 4
+def _call_work(parts: Parts, recipe: Recipe, memory: Memory) -> int:
+    """In flight during a model call."""
+    per_token = parts.per_token * (COMPILED if memory.compile else 1)
+    casts = 0 if memory.weights == "dtype" else CASTS * parts.layer * 2
+    return int(per_token * _tokens(recipe)) + casts
+
+
+def _encode_work(parts: Parts, recipe: Recipe, memory: Memory) -> int:
+    """In flight while the source is encoded: alone, or as the first frame of a grey video."""
+    frames = 1 if recipe.model.condition == "first_frame" else recipe.frames
+    video = VIDEO * recipe.width * recipe.height * frames
+    return _in_vae(parts.encode * _working(recipe, memory) + video, memory)
+
+
+def _decode_work(parts: Parts, recipe: Recipe, memory: Memory) -> int:
+    """In flight while a latent is decoded."""
+    pixels = recipe.width * recipe.height * recipe.frames
+    frame = parts.decode * _working(recipe, memory)
+    if not memory.vae_tiling:
+        return _in_vae(frame + VIDEO * pixels, memory)
+    return _in_vae(max(frame + TILED_VIDEO * pixels, STITCHED * pixels), memory)
+
+
+def _working(recipe: Recipe, memory: Memory) -> int:
+    """Pixels of a frame that the VAE works on at once."""
     pixels = recipe.width * recipe.height
-    working = min(pixels, TILE * TILE) if memory.vae_tiling else pixels
-    return WORKSPACE + int(width * (per_pixel * working + per_video * pixels * recipe.frames))
+    return min(pixels, TILE * TILE) if memory.vae_tiling else pixels
+
+
+def _in_vae(bytes_in_float32: float, memory: Memory) -> int:
+    return int(bytes_in_float32 * WIDTHS[_dtype(memory.vae_dtype)] / 4)

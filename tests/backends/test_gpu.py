@@ -95,10 +95,10 @@ def test_the_loop_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """PyTorch raises an error where the host would wait for the card."""
     call = DiffusersBackend._call
 
-    def watched(*given: object) -> Tensor:
+    def watched(*given: object, clean_first: bool) -> Tensor:
         torch.cuda.set_sync_debug_mode("error")
         try:
-            return call(*given)  # type: ignore[arg-type]
+            return call(*given, clean_first=clean_first)  # type: ignore[arg-type]
         finally:
             torch.cuda.set_sync_debug_mode("default")
 

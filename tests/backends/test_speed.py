@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
+from typing import cast
 
 import pytest
 import torch
@@ -9,15 +12,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wanexp.backends import encode, load_backend
+from wanexp.backends.diffusers import open_backend
 from wanexp.backends.float8 import Float8Linear, keep_as_float8
 from wanexp.backends.placing import HostCopy
+from wanexp.backends.speed import Blocks
 from wanexp.config import Trial, recipe_from
 from wanexp.generate import generate
 from wanexp.images import load_source
 from wanexp.memory import Memory
 from wanexp.models import weights_folder
 from wanexp.plan import make_plan
-from wanexp.step_cache import SKIPS_BLOCKS
+from wanexp.step_cache import SKIPS_BLOCKS, StepCache
 from wanexp.strict import ConfigError
 
 CPU = Memory(device="cpu", dtype="float32")
@@ -155,6 +160,22 @@ def test_compiled_blocks_make_nearly_the_same_with_and_without_caches(plain):
     cached = latents(CPU, step_cache=BOLD["taylorseer"])
     for one, other in zip(latents(compiled, step_cache=BOLD["taylorseer"]), cached, strict=True):
         torch.testing.assert_close(one, other, atol=3e-4, rtol=0)
+
+
+def test_released_weights_are_gone_at_once():
+    """Compiled blocks refer to themselves, so they would stay until Python looks for such rings."""
+    gc.disable()
+    try:
+        recipe = recipe_from({"name": "wan_mini"}, {"stages": CHAIN})
+        backend = open_backend(recipe, CPU)
+        expert = cast(WanTransformer3DModel, backend.part("transformer"))
+        Blocks(expert, compile_blocks=True).prepare(StepCache(), "high", 1, plain=False)
+        layers = [weakref.ref(layer) for layer in expert.modules()]
+        del expert
+        backend.release()
+        assert [layer() for layer in layers] == [None] * len(layers)
+    finally:
+        gc.enable()
 
 
 def test_attention_that_needs_a_card_is_refused_without_one() -> None:

@@ -11,6 +11,7 @@ Axes: C channels, F latent frames, h w latent cells; T H W 3 for frames. Latents
 from __future__ import annotations
 
 import functools
+import gc
 import html
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -298,6 +299,7 @@ class DiffusersBackend:
         self._adapters.clear()
         self._worn.clear()
         self._stage.clear()
+        gc.collect()  # compiled blocks refer to themselves
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 

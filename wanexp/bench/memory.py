@@ -18,6 +18,7 @@ from wanexp.config import Recipe, recipe_from
 from wanexp.footprint import GIB, footprint
 from wanexp.memory import Memory
 
+WORDS = "wan22_t2v_a14b"
 PROMPT = "she turns her head and smiles"
 
 
@@ -36,6 +37,12 @@ def _size(width: int, height: int, frames: int) -> Size:
 
 
 WHOLE = Memory(device="cuda", dtype="bfloat16")
+VRAM_12GB = replace(WHOLE, offload="group", vae_tiling=True, vae_dtype="bfloat16", empty_cache=True)
+VRAM_16GB = replace(VRAM_12GB, vae_dtype="float32")
+VRAM_48GB = replace(WHOLE, offload="model", vae_tiling=True, compile=True)
+VRAM_24GB = replace(VRAM_48GB, weights="float8_scaled")
+"""The profiles of ``conf/memory`` without their limit: random weights are made on the card."""
+
 SETUPS = (
     Setup(
         model=A14B,
@@ -45,27 +52,39 @@ SETUPS = (
     ),
     Setup(
         model=A14B,
-        profile="bfloat16 VAE",
+        profile="everything resident, bfloat16 VAE",
         memory=replace(WHOLE, vae_dtype="bfloat16"),
         sizes=(_size(720, 1280, 81),),
     ),
     Setup(
         model=A14B,
-        profile="offload=model, tiled",
-        memory=replace(WHOLE, offload="model", vae_tiling=True),
+        profile="vram_48gb",
+        memory=VRAM_48GB,
         sizes=(_size(512, 512, 17), _size(480, 832, 81)),
     ),
     Setup(
         model=A14B,
-        profile="offload=model, float8",
-        memory=replace(WHOLE, offload="model", weights="float8"),
+        profile="vram_24gb",
+        memory=VRAM_24GB,
+        sizes=(_size(512, 512, 17), _size(480, 832, 81)),
+    ),
+    Setup(
+        model=A14B,
+        profile="vram_16gb",
+        memory=VRAM_16GB,
+        sizes=(_size(512, 512, 17), _size(480, 832, 81)),
+    ),
+    Setup(
+        model=A14B,
+        profile="vram_12gb",
+        memory=VRAM_12GB,
         sizes=(_size(512, 512, 17), _size(480, 832, 49)),
     ),
     Setup(
-        model=A14B,
-        profile="offload=group, tiled",
-        memory=replace(WHOLE, offload="group", vae_tiling=True, vae_dtype="bfloat16"),
-        sizes=(_size(512, 512, 17), _size(480, 832, 81)),
+        model=WORDS,
+        profile="offload=model",
+        memory=replace(WHOLE, offload="model"),
+        sizes=(_size(512, 512, 17),),
     ),
     Setup(
         model=DENSE,
@@ -75,8 +94,14 @@ SETUPS = (
     ),
     Setup(
         model=DENSE,
-        profile="offload=model, tiled, bfloat16 VAE",
+        profile="offload=model, tiled bfloat16 VAE",
         memory=replace(WHOLE, offload="model", vae_tiling=True, vae_dtype="bfloat16"),
+        sizes=(_size(512, 512, 17), _size(1280, 704, 121)),
+    ),
+    Setup(
+        model=DENSE,
+        profile="vram_24gb",
+        memory=VRAM_24GB,
         sizes=(_size(512, 512, 17), _size(1280, 704, 121)),
     ),
 )
@@ -115,12 +140,14 @@ def _phases(
         for expert in dict.fromkeys((recipe.model.experts[0], recipe.model.experts[-1]))
     }
     yield "text", _peak(lambda: backend.encode_text(PROMPT))
-    backend.part("vae")  # so that the text encoder has left before the peak is counted anew
-    yield "source", _peak(lambda: backend.encode_image(source, size.frames))
+    backend.part("vae")  # so that the text encoder has left before the next peak is counted
+    if recipe.model.takes_image:
+        yield "source", _peak(lambda: backend.encode_image(source, size.frames))
     first, *second = calls.values()
     yield "sampling", _peak(first)
     for other in second:
         yield "hand_over", _peak(other)
+    backend.part("vae")  # and the expert
     yield "decode", _peak(lambda: backend.decode(latent))
 
 
