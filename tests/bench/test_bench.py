@@ -17,6 +17,7 @@ from wanexp.bench.command import BENCHMARKS, as_typed
 from wanexp.bench.metrics import FAMILIES, SIZES, filmed, metric_rows
 from wanexp.bench.row import Row, Seconds, Settings, Size, seconds, size_from, timed
 from wanexp.bench.show import rows_as_json, short, show_rows
+from wanexp.bench.trial import trial_rows
 from wanexp.bench.vae import psnr, vae_rows
 from wanexp.cli import main
 from wanexp.metrics import METRICS
@@ -155,7 +156,7 @@ sys.exit(main(["bench", "metrics", "--size", "64x48x4", "--repeats", "1"]))
     assert done.returncode == 0, done.stderr
 
 
-def test_a_study_is_timed_where_hydra_mlflow_and_the_like_are_not_installed():
+def test_trials_and_a_study_are_timed_where_hydra_mlflow_and_the_like_are_not_installed():
     """The numbers of a card's machine come from one that has little beyond torch and diffusers."""
     code = """
 import sys
@@ -163,7 +164,7 @@ for name in ABSENT:
     sys.modules[name] = None
 from wanexp.cli import main
 asked = ["--model", "wan_mini", "--size", "32x32x5", "--json"]
-sys.exit(main(["bench", "sweep", *asked]))
+sys.exit(main(["bench", "sweep", "trial", *asked]))
 """
     absent = ["av", "ftfy", "hydra", "lpips", "matplotlib", "mlflow", "omegaconf", "optuna"]
     absent += ["pandas", "plotly", "torchsde"]
@@ -175,13 +176,30 @@ sys.exit(main(["bench", "sweep", *asked]))
     )
     assert done.returncode == 0, done.stderr
     tree = json.loads(done.stdout)
-    assert tree["command"] == "wanexp bench sweep --model wan_mini --size 32x32x5"
-    theirs, shared, alone, measuring = tree["rows"]
+    assert tree["command"] == "wanexp bench sweep trial --model wan_mini --size 32x32x5"
+    theirs, shared, alone, measuring, *trial = tree["rows"]
     assert theirs["ratio"] == 1
     assert shared["note"].startswith("96 model calls; ")
     assert alone["note"].startswith("144 model calls; ")
     assert theirs["note"] == "144 model calls; 1.00 times as fast"
     assert measuring["what"] == "measuring the 5 videos"
+    assert [row["what"].strip() for row in trial] == [
+        "a video by diffusers' pipeline",
+        "a trial's video",
+        *("encoding", "sampling", "decoding", "measuring"),  # nor written, without PyAV
+        "a whole trial",
+    ]
+
+
+def test_a_whole_trial_is_the_sum_of_its_phases():
+    asked = Settings(sizes=[Size(width=32, height=32, frames=5)], model="wan_mini", repeats=1)
+    theirs, video, *phases, whole = trial_rows(asked)
+    took = {row.what.strip(): row.seconds.median for row in phases}
+    assert list(took) == ["encoding", "sampling", "decoding", "measuring", "writing"]
+    assert sum(took.values()) == pytest.approx(whole.seconds.median)
+    made = took["encoding"] + took["sampling"] + took["decoding"]
+    assert made == pytest.approx(video.seconds.median)
+    assert video.ratio == pytest.approx(video.seconds.median / theirs.seconds.median)
 
 
 def test_what_precision_does_to_a_video_is_measured_where_weights_are_real():

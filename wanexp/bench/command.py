@@ -62,6 +62,12 @@ def _loop(settings: Settings) -> Iterator[Row]:
     return loop_rows(settings)
 
 
+def _trial(settings: Settings) -> Iterator[Row]:
+    from wanexp.bench.trial import trial_rows
+
+    return trial_rows(settings)
+
+
 def _sweep(settings: Settings) -> Iterator[Row]:
     from wanexp.bench.sweep import sweep_rows
 
@@ -87,6 +93,11 @@ BENCHMARKS: dict[str, Benchmark] = {
         models=("wan_mini",),
     ),
     "loop": Benchmark(says="sampling beside its model calls, and diffusers' pipeline", rows=_loop),
+    "trial": Benchmark(
+        says="a whole trial by phase, beside diffusers' pipeline (any machine: --model wan_mini)",
+        rows=_trial,
+        models=("wan22_i2v_a14b", "wan_mini"),
+    ),
     "sweep": Benchmark(
         says="a five-arm study with and without the stage store (any machine: --model wan_mini)",
         rows=_sweep,

@@ -47,11 +47,11 @@ def loop_rows(settings: Settings) -> Iterator[Row]:
         free()
 
 
-def one_stage(size: Size) -> Recipe:
+def one_stage(size: Size, model: str = A14B) -> Recipe:
     """Ten guided Euler steps of both experts at the model's own settings."""
     stages = {"only": {"sampler": "euler", "steps": STEPS, "scheduler": "simple"}}
     sizes = {"width": size.width, "height": size.height, "frames": size.frames}
-    return recipe_from({"name": A14B}, {**sizes, "stages": stages})
+    return recipe_from({"name": model}, {**sizes, "stages": stages})
 
 
 def sampled(backend: DiffusersBackend, recipe: Recipe, told: Conditioning) -> torch.Tensor:

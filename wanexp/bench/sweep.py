@@ -9,33 +9,28 @@ that makes a video in memory: encoding, sampling, decoding; measuring stands in 
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from wanexp.backends import encode
 from wanexp.backends.diffusers import DiffusersBackend
-from wanexp.backends.random_parts import random_backend
 from wanexp.backends.reference import PipelineStage, pipeline_of, run_pipeline
-from wanexp.bench.card import A14B, CARD, SMALL, free, need_card
+from wanexp.bench.card import A14B, free
 from wanexp.bench.loop import picture
+from wanexp.bench.rig import Rig, rig_of
 from wanexp.bench.row import Row, Seconds, Settings, Size, beside, seconds
 from wanexp.cache import Store
 from wanexp.config import Case, Trial, recipe_from
-from wanexp.memory import Memory
 from wanexp.metrics import measure
-from wanexp.models import MODELS, Model, weights_folder
+from wanexp.models import Model
 from wanexp.noise import initial_noise
 from wanexp.order import neighbours
 from wanexp.planned import PlannedTrial, plan_trial
 from wanexp.staged import encode_case, run_stages
 
-COMPILED = replace(CARD, compile=True)
-HERE = Memory(device="cpu")
 TARGET = 1.8
 STORE_LIMIT = 10**10
 
@@ -49,25 +44,6 @@ REFINES: dict[str, dict[str, float]] = {
 """Arm → its second stage, as in ``sweeps/ab_protocol.yaml``, D as if all three had won.
 
 With a third of the steps, which shortens the run and not the ratio."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rig:
-    """What the study runs on.
-
-    Attributes:
-        open: A backend of the model.
-        plain, fast: As the pipeline runs, and as wanexp would be set up here.
-        size: Where none is asked.
-        clock: Seconds; on a CPU those of this process, which others on the machine do not lengthen.
-    """
-
-    model: Model
-    open: Callable[[Memory], DiffusersBackend]
-    plain: Memory
-    fast: Memory
-    size: Size
-    clock: Callable[[], float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,34 +72,6 @@ def sweep_rows(settings: Settings) -> Iterator[Row]:
         yield _measuring(rig, shared, size)
         fast.release()
         free()
-
-
-def rig_of(name: str) -> Rig:
-    """A card with random weights, or this machine's CPU where the model's weights are here.
-
-    Raises:
-        ConfigError: It needs a card, and there is none.
-    """
-    model = MODELS[name]
-    folder = weights_folder(model.source)
-    if folder is None:
-        need_card()
-        return Rig(
-            model=model,
-            open=lambda memory: random_backend(name, memory),
-            plain=CARD,
-            fast=COMPILED,
-            size=SMALL,
-            clock=_card_clock,
-        )
-    return Rig(
-        model=model,
-        open=lambda memory: DiffusersBackend(folder=folder, model=model, memory=memory),
-        plain=HERE,
-        fast=HERE,
-        size=Size(width=model.width, height=model.height, frames=model.frames),
-        clock=time.process_time,
-    )
 
 
 def ab_trials(model: Model, size: Size) -> list[PlannedTrial]:
@@ -231,8 +179,3 @@ def _row(what: str, size: Size, run: _Run, base: float, target: str = "") -> Row
     gain = base / run.taken.median
     note = f"{run.calls} model calls; {gain:.2f} times as fast{target}"
     return beside(what, size, run.taken, base, f"the pipeline's {base:.1f} s", note)
-
-
-def _card_clock() -> float:
-    torch.cuda.synchronize()
-    return time.perf_counter()
