@@ -1,11 +1,13 @@
 """The yardsticks that wan-mini is judged with, held against scenes whose truth is known."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from wanexp.mini import evaluation
 from wanexp.mini.evaluation import (
     TWO_STAGES,
     as_frames,
@@ -16,7 +18,7 @@ from wanexp.mini.evaluation import (
     psnr,
     with_setting,
 )
-from wanexp.mini.judgement import Motion, camera_motion, follows, grain, grain_through
+from wanexp.mini.judgement import Motion, camera_motion, follows, grain, grain_through, limits
 from wanexp.models import weights_folder
 from wanexp.world.faults import noise
 from wanexp.world.scene import CAMERA
@@ -118,3 +120,17 @@ def test_the_finer_grain_is_the_less_of_it_comes_through(truth):
     assert shares == sorted(shares)
     assert 0 < shares[0] < 0.05
     assert shares[-1] < 1
+
+
+def test_a_picture_of_few_waves_is_within_what_a_latent_could_hold(truth, monkeypatch):
+    """Noise is not: 16 of 192 numbers a block leave most of it away."""
+    axis = np.arange(64)
+    waves = np.cos(np.pi * (axis[:, None] + 0.5) * 2 / 8) + np.cos(np.pi * (axis + 0.5) * 3 / 8)
+    smooth = np.rint(127.5 + 60 * waves)[..., None].repeat(3, axis=2).astype(np.uint8)
+    rough = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    pictures = {"smooth": smooth, "rough": rough}
+    monkeypatch.setattr(evaluation, "held_out_photographs", lambda: pictures)
+    found = limits(Path(), truth)
+    assert min(found["smooth"].values()) > 50
+    assert 8 < found["rough"]["chosen"] < 20
+    assert 8 < found["rough"]["basis"] < 20

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.fft import dctn
 from scipy.ndimage import gaussian_filter
 
 from wanexp.images import Box
@@ -41,6 +42,12 @@ GRAIN = 20.0
 
 GRAIN_WIDTHS = (0.0, 1.0, 2.0, 4.0)
 """Deviations of the Gaussian that grain is smoothed with, px."""
+
+BLOCK, NUMBERS = 8, 16
+"""Side in px of what a place of a latent frame stands for, and how many numbers it has."""
+
+COLOURS = np.array([[3**-0.5] * 3, [2**-0.5, 0.0, -(2**-0.5)], [6**-0.5, -2 * 6**-0.5, 6**-0.5]])
+"""Brightness and two colour differences, orthonormal."""
 
 FAULT_METRICS = {"flickering": "flicker", "blurry": "detail", "warping": "warp", "noisy": "noise"}
 
@@ -83,6 +90,29 @@ def grain_through(folder: Path, truth: HeldOut, count: int = 4) -> list[dict[str
             through = made.reconstruct(folder, grainy) - clean
             known.append(float((put * through).sum() / (put * put).sum()))
     return [{"width": width, "share": float(np.mean(known))} for width, known in shares.items()]
+
+
+def limits(folder: Path, truth: HeldOut) -> dict[str, dict[str, float]]:  # noqa: ARG001
+    """PSNR of each photograph where every 8 × 8 block may keep 16 numbers, as the latent does, dB.
+
+    ``basis``: of the best linear basis for that very picture (Karhunen–Loève); ``chosen``: the
+    greatest of each block's own cosine coefficients, which ones being told for nothing.
+    """
+    answers = {}
+    for name, picture in made.held_out_photographs().items():
+        rows = range(0, picture.shape[0], BLOCK), range(0, picture.shape[1], BLOCK)
+        blocks = np.stack(
+            [picture[y : y + BLOCK, x : x + BLOCK] for y in rows[0] for x in rows[1]]
+        ).astype(np.float64)
+        flat = blocks.reshape(len(blocks), -1) - blocks.mean(0).ravel()
+        _, powers, _ = np.linalg.svd(flat, full_matrices=False)
+        waves = np.asarray(dctn(blocks @ COLOURS.T, axes=(1, 2), norm="ortho"))
+        smallest = np.sort(waves.reshape(len(blocks), -1) ** 2, axis=1)[:, :-NUMBERS]
+        lost = {"basis": (powers[NUMBERS:] ** 2).sum(), "chosen": smallest.sum()}
+        answers[name] = {
+            way: float(10 * np.log10(255**2 * flat.size / error)) for way, error in lost.items()
+        }
+    return answers
 
 
 def continuation(folder: Path, truth: HeldOut, *, cfg: float, steps: int) -> dict[str, object]:
@@ -302,6 +332,7 @@ def _summary(answer: dict[str, object]) -> dict[str, float]:
 QUESTIONS: dict[str, Callable[[Path, HeldOut], object]] = {
     "reconstruction": reconstruction,
     "grain": grain_through,
+    "limits": limits,
     "continuation": lambda folder, truth: continuation(folder, truth, cfg=1.5, steps=25),
     "obedience": obedience,
     "negatives": negatives,
