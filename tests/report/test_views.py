@@ -261,5 +261,7 @@ def test_long_names_of_arms_stay_inside_their_places(window, tmp_path):
     for width in (390, 1200):
         window.resize(width, 900)
         window.open(page, "#cost")
+        # A chart follows its place's width a moment later.
+        window.page.wait_for_function(f"({sticking_out})().length === 0", timeout=5000)
         assert window.page.evaluate(sticking_out) == []
         assert window.page.evaluate("document.documentElement.scrollWidth") <= width
