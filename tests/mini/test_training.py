@@ -14,6 +14,7 @@ from wanexp.mini.folder import load_expert, load_vae, save_expert, save_vae
 from wanexp.mini.latents import told
 from wanexp.mini.loop import Average, Span, steps
 from wanexp.mini.shapes import new_expert, new_text_encoder, new_vae
+from wanexp.world.scene import FAULTS, draw_scenes
 
 MIB = 2**20
 
@@ -97,3 +98,32 @@ def test_wan_mini_can_be_made_from_nothing_and_runs(tmp_path, monkeypatch):
     two_steps = with_setting(ONE_STAGE, steps=2, cfg=1.0)
     video = make(folder, source, "high quality, a face talks", recipe=two_steps)
     assert video.shape == (17, 128, 128, 3)
+
+
+def test_noise_is_told_from_dots_tiles_stills_and_too_little_of_it():
+    random = torch.Generator().manual_seed(0)
+
+    def noise() -> torch.Tensor:
+        return 0.2 * torch.randn(1, 3, 9, 64, 64, generator=random)
+
+    true, dots = noise(), torch.zeros(1, 3, 9, 64, 64)
+    dots[..., ::4, ::4] = 0.8 * torch.sign(noise()[..., ::4, ::4])
+    others = {
+        "nothing": torch.zeros_like(true),
+        "half": noise() / 2,
+        "dots": dots,
+        "a tile": noise()[..., :8, :8].repeat(1, 1, 1, 8, 8),
+        "a still": noise()[:, :, :1].expand_as(true),
+    }
+    another_draw = vae_training.grain_loss(noise(), true).item()
+    for name, other in others.items():
+        assert vae_training.grain_loss(other, true).item() > 3 * another_draw, name
+
+
+def test_some_scenes_are_made_noisy_and_the_rest_stay_as_they_were():
+    before = draw_scenes(4000, seed=3, textures=4, faulty=0.2)
+    after = vae_training.with_noise(before, seed=3)
+    changed = after.fault_amount != before.fault_amount
+    assert 0.04 < changed.float().mean() < 0.08
+    assert {FAULTS[kind] for kind in after.fault[changed].tolist()} == {"noisy"}
+    assert torch.equal(after.fault[~changed], before.fault[~changed])

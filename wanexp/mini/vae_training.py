@@ -5,7 +5,7 @@ Axes: B videos, 3 colours, T frames, H W pixels in [−1, 1].
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -20,7 +20,7 @@ from wanexp.mini.optimiser import Optimiser
 from wanexp.mini.shapes import FRAMES, HEIGHT, WIDTH
 from wanexp.world.faults import spoiled
 from wanexp.world.render import face_masks, render
-from wanexp.world.scene import FAULTS, draw_scenes, moved
+from wanexp.world.scene import FAULT_AMOUNTS, FAULTS, Scenes, draw_scenes, moved
 
 KL_WEIGHT = 1e-4
 PEAK_RATE = 6e-4
@@ -32,6 +32,25 @@ SQUARES = 6.0
 
 FACE_WEIGHT = 3.0
 """How much more a face's pixels count: people look there first, and its detail is the finest."""
+
+GRAINY = 0.06
+"""The share of videos made noisy besides those that are."""
+
+GRAIN_COUNT = 1 / 0.06
+"""How much a noisy video counts: as one that comes out well; its error is the draw's."""
+
+GRAIN_SHARE = 0.2
+"""Of the wrong grain, in logarithms, beside wrong colours in a noisy video's loss."""
+
+STEPS_APART = (1, 2, 4, 8)
+LAGS = (
+    (0, 0, 0),
+    *((0, apart, 0) for apart in STEPS_APART),
+    *((0, 0, apart) for apart in STEPS_APART),
+    *((0, 8, 8), (1, 0, 0), (1, 0, 8), (4, 0, 0)),
+)
+"""Frames, rows and columns over which grain is compared with itself: the latent's own strides too,
+since a decoder that has no grain to go by would draw the same dots at every place."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,10 +120,10 @@ def training_video(bank: Tensor, count: int, frames: int, *, seed: int) -> Lesso
 
     Single frames are a video's later ones, where faults and turned heads are.
     """
-    scenes = moved(
-        draw_scenes(count, seed=seed, textures=len(bank), faulty=0.2, dense=0.4, speakable=False),
-        bank.device,
+    clean = draw_scenes(
+        count, seed=seed, textures=len(bank), faulty=0.2, dense=0.4, speakable=False
     )
+    scenes = moved(with_noise(clean, seed), bank.device)
     drawn = max(frames, 2)
     video = spoiled(render(scenes, bank, drawn, HEIGHT, WIDTH), scenes, seed)
     faces = face_masks(scenes, drawn, HEIGHT, WIDTH)
@@ -112,6 +131,19 @@ def training_video(bank: Tensor, count: int, frames: int, *, seed: int) -> Lesso
         video=video[:, :, -frames:],
         weight=1 + (FACE_WEIGHT - 1) * faces[:, :, -frames:],
         grainy=scenes.fault == FAULTS.index("noisy"),
+    )
+
+
+def with_noise(scenes: Scenes, seed: int) -> Scenes:
+    """The scenes, GRAINY of them noisy instead of what they were."""
+    random = torch.Generator().manual_seed(seed)
+    chosen, share = torch.rand(2, len(scenes), generator=random)
+    least, most = FAULT_AMOUNTS["noisy"]
+    noisy = chosen < GRAINY
+    return replace(
+        scenes,
+        fault=scenes.fault.masked_fill(noisy, FAULTS.index("noisy")),
+        fault_amount=torch.where(noisy, least + (most - least) * share, scenes.fault_amount),
     )
 
 
@@ -139,35 +171,51 @@ def _losses(
             loss = loss + 0.5 * (edges * share[:, :, -frames:, -height:, -width:]).mean(
                 (1, 2, 3, 4)
             )
-    loss = torch.where(grainy, _grain_loss(result, video), loss)
-    counts = 1 / (error.detach().sqrt() + 0.03)
+    loss = torch.where(grainy, grain_loss(result, video), loss)
+    counts = torch.where(grainy, GRAIN_COUNT, 1 / (error.detach().sqrt() + 0.03))
     divergence = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).mean()
     return (loss * counts).sum() / counts.sum() + KL_WEIGHT * divergence, error.detach()
 
 
-def _grain_loss(result: Tensor, video: Tensor) -> Tensor:
-    """(B,): wrong colours of 4×4 blocks, and too much or too little grain in 16×16 ones."""
+def grain_loss(result: Tensor, video: Tensor) -> Tensor:
+    """(B,): wrong colours of 4×4 blocks, and other grain than the true one in 16×16 ones.
+
+    Grain is what 3×3 means leave. Of it, and of its differences over LAGS, the mean square says how
+    much there is and the mean of what it is without sign how spiky: dots in a lattice have as much
+    as grain, in few pixels, and no difference over their own period.
+    """
     coarse = (_pooled(result, 4) - _pooled(video, 4)).abs().mean((1, 2, 3, 4))
-    amounts = [_later, _same] if video.shape[2] > 1 else [_same]
-    for seen in amounts:
-        made, true = (torch.log(_grain(seen(v)) + 1e-3) for v in (result, video))
-        coarse = coarse + 0.1 * (made - true).abs().mean((1, 2, 3, 4))
-    return coarse
+    made, true = _fine(result), _fine(video)
+    wrong = [
+        _log_ratio(apart(made, lag), apart(true, lag)) for lag in LAGS if lag[0] < video.shape[2]
+    ]
+    return coarse + GRAIN_SHARE * torch.stack(wrong).mean(0)
 
 
-def _grain(video: Tensor) -> Tensor:
-    """Power of what 3×3 means leave, in 16×16 blocks."""
+def apart(grain: Tensor, lag: tuple[int, int, int]) -> Tensor:
+    """Its difference to itself ``lag`` frames, rows and columns on; itself where that is none."""
+    if not any(lag):
+        return grain
+    frames, rows, columns = (size - step for size, step in zip(grain.shape[2:], lag, strict=True))
+    here = grain[:, :, :frames, :rows, :columns]
+    return grain[:, :, lag[0] :, lag[1] :, lag[2] :] - here
+
+
+def _log_ratio(made: Tensor, true: Tensor) -> Tensor:
+    """(B,): how far blocks are from the true mean square and mean size, in logarithms."""
+    squares = torch.log(_pooled(made**2, 16) + 1e-3) - torch.log(_pooled(true**2, 16) + 1e-3)
+    sizes = torch.log(_pooled(made.abs(), 16) + 0.03) - torch.log(_pooled(true.abs(), 16) + 0.03)
+    return (squares.abs() + 2 * sizes.abs()).mean((1, 2, 3, 4))
+
+
+def _fine(video: Tensor) -> Tensor:
+    """What 3×3 means leave."""
     frames = video.flatten(1, 2)
-    rest = frames - F.avg_pool2d(frames, 3, 1, 1)
-    return _pooled((rest**2).view_as(video), 16)
+    return (frames - F.avg_pool2d(frames, 3, 1, 1)).view_as(video)
 
 
 def _pooled(video: Tensor, size: int) -> Tensor:
     return F.avg_pool3d(video, (1, size, size))
-
-
-def _same(video: Tensor) -> Tensor:
-    return video
 
 
 def _across(video: Tensor) -> Tensor:
