@@ -65,7 +65,7 @@ def test_the_profiles_measured_are_those_that_ship(profile):
     (measured, *others) = (s.memory for s in SETUPS if s.profile == profile)
     ships = yaml.safe_load((CONF / "memory" / f"{profile}.yaml").read_text(encoding="utf-8"))
     del ships["defaults"], ships["limit_gib"]
-    assert measured == Memory(**ships)
+    assert measured == Memory(**ships, guidance="sequential")
     assert all(other == measured for other in others)
 
 
@@ -102,3 +102,13 @@ def test_what_is_counted_is_what_the_library_builds():
     for name, parts in PARTS.items():
         part = random_part(MODELS[name], None, torch.device("meta"), "transformer", torch.bfloat16)
         assert sum(p.numel() for p in part.parameters()) == parts.expert
+
+
+def test_two_prompts_in_one_call_have_two_latents_in_flight():
+    small, large = recipe(DENSE, (512, 512, 17)), recipe(A14B, (480, 832, 81))
+    one, two = (replace(CARD, guidance=way) for way in ("sequential", "batched"))
+    for asked, tokens in ((small, 1280), (large, 32760)):
+        more = footprint(asked, two)["sampling"] - footprint(asked, one)["sampling"]
+        assert more == pytest.approx(PARTS[asked.model.name].per_token * tokens, abs=2)
+    assert footprint(small, CARD) == footprint(small, two)  # auto: few tokens go together
+    assert footprint(large, CARD) == footprint(large, one)

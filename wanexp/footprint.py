@@ -64,7 +64,7 @@ _I2V_A14B = Parts(
 
 PARTS: Mapping[str, Parts] = {
     "wan22_i2v_a14b": _I2V_A14B,
-    # Without the source's 20 channels; what is in flight was measured with them.
+    # Without the source's 20 channels; what is in flight is the same.
     "wan22_t2v_a14b": replace(_I2V_A14B, expert=14_288_491_584),
     "wan22_ti2v_5b": Parts(
         expert=4_999_787_712,
@@ -189,10 +189,17 @@ def _resident(part: str, weights: Mapping[str, int], memory: Memory) -> int:
 
 
 def _call_work(parts: Parts, recipe: Recipe, memory: Memory) -> int:
-    """In flight during a model call."""
+    """In flight during a model call, of two latents where both prompts go together."""
     per_token = parts.per_token * (COMPILED if memory.compile else 1)
+    if memory.puts_prompts_together(_tokens(recipe), on_card=True) and _guided(recipe):
+        per_token *= 2
     casts = 0 if memory.weights == "dtype" else CASTS * parts.layer * 2
     return int(per_token * _tokens(recipe)) + casts
+
+
+def _guided(recipe: Recipe) -> bool:
+    """Whether any stage may ask for the negative prompt, too."""
+    return any(stage.cfg != 1 for stage in recipe.stages)
 
 
 def _encode_work(parts: Parts, recipe: Recipe, memory: Memory) -> int:

@@ -21,6 +21,13 @@ BITS = ("dtype", "vae_dtype", "vae_tiling", "attention", "weights", "compile", "
 LATER_BITS = ("weights", "compile", "guidance")
 """Those that came later: unless set they leave digests as they were."""
 
+BATCHED_TOKENS = 2048
+"""Tokens of a latent up to which ``guidance: auto`` puts both prompts into one call.
+
+On an H200 that takes 0.37 to 0.96 of the time of two calls up to 1,280 tokens, 0.94 to 0.97 beyond
+(docs/performance.md), where the memory of a second latent in flight begins to count.
+"""
+
 LADDER = ("empty_cache", "vae_tiling", "fewer_frames", "lower_resolution", "fewer_stages")
 """What can be tried when memory runs out, in the guide's order (``wanexp.ladder``)."""
 
@@ -86,3 +93,9 @@ class Memory:
             for key in BITS
             if key not in LATER_BITS or getattr(self, key) != default[key]
         }
+
+    def puts_prompts_together(self, tokens: int, *, on_card: bool) -> bool:
+        """Whether guidance puts both prompts, of a latent of so many tokens, into one call."""
+        if self.guidance != "auto":
+            return self.guidance == "batched"
+        return on_card and tokens <= BATCHED_TOKENS

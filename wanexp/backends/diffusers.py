@@ -32,13 +32,7 @@ from wanexp.backends.folder import EXPERT_FOLDERS, check_source, located_fingerp
 from wanexp.backends.loading import load_part, part_shapes
 from wanexp.backends.lora import Adapter, changes_whole, check_adapter, read_adapter, wear
 from wanexp.backends.placing import Places
-from wanexp.backends.speed import (
-    BATCHED_TOKENS,
-    Blocks,
-    check_attention,
-    check_compile,
-    set_attention,
-)
+from wanexp.backends.speed import Blocks, check_attention, check_compile, set_attention
 from wanexp.backends.steady import steady
 from wanexp.backends.tokens import load_tokenizer
 from wanexp.config import Recipe
@@ -331,10 +325,9 @@ class DiffusersBackend:
 
     def _at_once(self, shape: tuple[int, int, int, int, int], cache: StepCache) -> bool:
         """Whether guidance puts both prompts into one call; a step cache keeps them apart."""
-        if self._memory.guidance != "auto" or cache.on or self.device.type != "cuda":
-            return self._memory.guidance == "batched" and not cache.on
         _, _, frames, height, width = shape
-        return frames * height * width // PATCH <= BATCHED_TOKENS
+        tokens, on_card = frames * height * width // PATCH, self.device.type == "cuda"
+        return not cache.on and self._memory.puts_prompts_together(tokens, on_card=on_card)
 
     def _expert(self, use: _Use) -> WanTransformer3DModel:
         """An expert on the device, ready for one stage: just its LoRAs, an empty step cache."""

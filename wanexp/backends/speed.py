@@ -22,14 +22,6 @@ from wanexp.names import nearest
 from wanexp.step_cache import StepCache
 from wanexp.strict import ConfigError
 
-BATCHED_TOKENS = 2048
-"""Tokens of a latent up to which ``guidance: auto`` puts both prompts into one call.
-
-On an H200 that takes 0.37 to 0.96 of the time of two calls up to 1,280 tokens, 0.94 to 0.97 beyond
-(docs/performance.md), where the memory of a second latent in flight begins to count.
-"""
-
-
 SIZES = 64
 """Sizes (and batches) for which one process may compile the blocks."""
 

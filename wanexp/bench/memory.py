@@ -36,12 +36,13 @@ def _size(width: int, height: int, frames: int) -> Size:
     return Size(width=width, height=height, frames=frames)
 
 
-WHOLE = Memory(device="cuda", dtype="bfloat16")
+WHOLE = Memory(device="cuda", dtype="bfloat16", guidance="sequential")
 VRAM_12GB = replace(WHOLE, offload="group", vae_tiling=True, vae_dtype="bfloat16", empty_cache=True)
 VRAM_16GB = replace(VRAM_12GB, vae_dtype="float32")
 VRAM_48GB = replace(WHOLE, offload="model", vae_tiling=True, compile=True)
 VRAM_24GB = replace(VRAM_48GB, weights="float8_scaled")
-"""The profiles of ``conf/memory`` without their limit: random weights are made on the card."""
+"""The profiles of ``conf/memory``, one prompt at a time and without their limit: random weights
+are made on the card."""
 
 SETUPS = (
     Setup(
