@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import threading
 
 import cv2
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from tests.metrics.clips import Fault, clip, entries, gaps, number, shaking, swimming, why
 from wanexp.metrics import DIRECTIONS, METRICS, NO_SOURCE, Measurement, measure
+from wanexp.metrics.observation import Observation
 
 FPS = 16.0
 LPIPS = ("lpips_source", "lpips_temporal")
@@ -122,6 +124,30 @@ def test_the_number_of_threads_changes_nothing(video, readings):
         assert measure(video, video[0], FPS, regions={"logo": LOGO}) == readings
     finally:
         cv2.setNumThreads(threads)
+
+
+@pytest.mark.parametrize("count", [1, 2, 6])
+@pytest.mark.parametrize("side", [8, 160])
+def test_where_cores_are_left_the_source_is_looked_for_beside_and_nothing_else_changes(
+    monkeypatch, count, side
+):
+    frames = clip("astronaut", count=count, at=(100, 10), size=side)
+    sought = []
+    sightings = Observation.sightings.func  # type: ignore[attr-defined]
+
+    def told(observation: Observation) -> object:
+        sought.append(threading.current_thread() is threading.main_thread())
+        return sightings(observation)
+
+    monkeypatch.setattr(Observation.sightings, "func", told)
+    alone = {}
+    for cores in (1, 8):
+        monkeypatch.setattr("wanexp.metrics.threads", lambda cores=cores: cores)
+        alone[cores] = measure(frames, frames[0], FPS, regions={"logo": (0, 0, 8, 8)})
+    assert alone[1] == alone[8]
+    assert list(alone[8]) == [*METRICS, "detail:logo"]
+    if side == 160:
+        assert sought == [True, count == 1]  # one frame is no work to share
 
 
 def test_measuring_leaves_its_input_alone(video):

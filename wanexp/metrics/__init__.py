@@ -9,8 +9,10 @@ clean video's warp four times and its flicker twenty times as large.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +22,7 @@ import numpy as np
 from wanexp.metrics.faces import scaled
 from wanexp.metrics.observation import Box, Frames, Observation
 from wanexp.metrics.reading import Series, undefined
+from wanexp.metrics.spread import threads
 from wanexp.metrics.table import DIRECTIONS, METRICS, REGION, Metric, region_metric
 from wanexp.names import lookup
 
@@ -94,9 +97,32 @@ def measure(
     observation = observe(frames, source, fps, face_box, boxes, lpips_weights, face_model)
     asked = [*METRICS, *(f"{REGION}{name}" for name in boxes)] if names is None else names
     metrics = [_metric(name) for name in asked]
-    return {
-        metric.name: _measured(metric, observation, sourceless=source is None) for metric in metrics
-    }
+    sourceless = source is None
+
+    def told(metric: Metric) -> Measurement:
+        return _measured(metric, observation, sourceless=sourceless)
+
+    seek = not sourceless and any(metric.seeks_source for metric in metrics)
+    with _seeking_source(observation) if seek else contextlib.nullcontext():
+        found = {metric.name: told(metric) for metric in metrics if not metric.against_source}
+    found |= {metric.name: told(metric) for metric in metrics if metric.against_source}
+    return {metric.name: found[metric.name] for metric in metrics}
+
+
+@contextlib.contextmanager
+def _seeking_source(observation: Observation) -> Iterator[None]:
+    """Finds the source in the frames beside other work, where cores are left for that.
+
+    It is looked for frame after frame, by one thread. What goes wrong there does so again where
+    the places are asked for.
+    """
+    if threads() < 3 or len(observation.frames) < 2 or observation.too_small:
+        yield
+        return
+    observation.pairs  # noqa: B018  (both need them; two threads would work them out twice)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: observation.sightings)
+        yield
 
 
 def _metric(name: str) -> Metric:

@@ -44,6 +44,7 @@ class Metric:
         literature: Whether it is measured only to be set beside published numbers; its flaws keep
             it out of every verdict.
         against_source: Whether there is no value without the image that the video was made from.
+        seeks_source: Whether that image is always looked for in every frame.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Metric:
     confuses: str
     literature: bool = False
     against_source: bool = False
+    seeks_source: bool = False
 
 
 METRICS: dict[str, Metric] = {
@@ -119,6 +121,7 @@ METRICS: dict[str, Metric] = {
         source="regression of the frame's 0.7-2 px band on the motion-compensated source's",
         confuses="content that changes on purpose (a turn, new light) counts as lost",
         against_source=True,
+        seeks_source=True,
     ),
     "detail_incoherence": Metric(
         name="detail_incoherence",
@@ -130,6 +133,7 @@ METRICS: dict[str, Metric] = {
         source="RMS of that regression's residual beside the source's band",
         confuses="noise, invented texture and misplaced detail are one number",
         against_source=True,
+        seeks_source=True,
     ),
     "face_detail": Metric(
         name="face_detail",
@@ -173,6 +177,7 @@ METRICS: dict[str, Metric] = {
         source="pixels outside the motion-compensated source's 5 x 5 range by over 2 %",
         confuses="noise overshoots too: read it beside noise",
         against_source=True,
+        seeks_source=True,
     ),
     "noise": Metric(
         name="noise",
@@ -195,6 +200,7 @@ METRICS: dict[str, Metric] = {
         source="RMS of the smoothed colour differences beside the motion-compensated source's",
         confuses="coloured light that is wanted counts",
         against_source=True,
+        seeks_source=True,
     ),
     "ssim_source": Metric(
         name="ssim_source",
@@ -206,6 +212,7 @@ METRICS: dict[str, Metric] = {
         source="Wang et al., 2004, of luma against the motion-compensated source",
         confuses="every change lowers it, wanted or not: fidelity as a whole",
         against_source=True,
+        seeks_source=True,
     ),
     "lpips_source": Metric(
         name="lpips_source",
@@ -266,4 +273,5 @@ def region_metric(name: str) -> Metric:
         source=f"detail within the region {name!r}",
         confuses=whole.confuses,
         against_source=True,
+        seeks_source=True,
     )
