@@ -44,6 +44,11 @@ class PipelineStage:
     decode: bool = False
 
 
+def embeddings(backend: DiffusersBackend, *prompts: str) -> list[Tensor]:
+    """Each prompt as the pipeline takes it, (1, tokens, width) on the backend's device."""
+    return [backend.encode_text(words).to(backend.device, backend.dtype) for words in prompts]
+
+
 def pipeline_of(backend: DiffusersBackend, model: Model) -> WanImageToVideoPipeline:
     """The pipeline of a model with two experts, made of the backend's own parts."""
     first, second = (cast(WanTransformer3DModel, backend.part(name)) for name in EXPERT_FOLDERS)

@@ -17,7 +17,7 @@ import numpy as np
 
 from wanexp.backends import encode
 from wanexp.backends.diffusers import DiffusersBackend
-from wanexp.backends.reference import PipelineStage, pipeline_of, run_pipeline
+from wanexp.backends.reference import PipelineStage, embeddings, pipeline_of, run_pipeline
 from wanexp.bench.card import A14B, free
 from wanexp.bench.loop import picture
 from wanexp.bench.rig import Rig, rig_of
@@ -132,10 +132,7 @@ def _by_wanexp(
 def _by_pipeline(rig: Rig, trials: Sequence[PlannedTrial], size: Size, repeats: int) -> _Run:
     """Every stage is a run of the pipeline: it knows no others. Prompts are encoded beforehand."""
     source, backend = picture(size), rig.open(rig.plain)
-    texts = [
-        backend.encode_text(words).to(backend.device, backend.dtype)
-        for words in ("she turns", "blurry")
-    ]
+    positive, negative = embeddings(backend, "she turns", "blurry")
     pipe = pipeline_of(backend, rig.model)
     shape = backend.latent_shape(size.width, size.height, size.frames)
 
@@ -144,8 +141,8 @@ def _by_pipeline(rig: Rig, trials: Sequence[PlannedTrial], size: Size, repeats: 
             asked = PipelineStage(
                 source=source,
                 frames=size.frames,
-                positive=texts[0],
-                negative=texts[1],
+                positive=positive,
+                negative=negative,
                 cfg=stage.cfg,
                 sigmas=stage.sigmas,
                 latents=initial_noise(shape, 0).to(backend.device),

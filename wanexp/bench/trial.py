@@ -15,7 +15,7 @@ import numpy as np
 
 from wanexp.backends import encode
 from wanexp.backends.diffusers import DiffusersBackend
-from wanexp.backends.reference import PipelineStage, pipeline_of, run_pipeline
+from wanexp.backends.reference import PipelineStage, embeddings, pipeline_of, run_pipeline
 from wanexp.bench.card import A14B, free
 from wanexp.bench.loop import one_stage, picture, sampled
 from wanexp.bench.rig import Rig, rig_of
@@ -101,15 +101,12 @@ def _by_pipeline(rig: Rig, recipe: Recipe, size: Size, repeats: int) -> Seconds:
     taken = []
     for _ in range(repeats + 1):
         begun = rig.clock()
-        texts = [
-            backend.encode_text(words).to(backend.device, backend.dtype)
-            for words in (PROMPT, NEGATIVE)
-        ]
+        positive, negative = embeddings(backend, PROMPT, NEGATIVE)
         asked = PipelineStage(
             source=source,
             frames=size.frames,
-            positive=texts[0],
-            negative=texts[1],
+            positive=positive,
+            negative=negative,
             cfg=stage.cfg,
             sigmas=stage.sigmas,
             latents=initial_noise(shape, 0).to(backend.device),
