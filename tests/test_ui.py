@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -29,7 +30,7 @@ from wanexp.tracking import Summary, Tracking
 summary = Summary(table={"arm": ["baseline", "A"], "flicker": [3.4, 4.0]}, text="# A verdict")
 studies = Path(sys.argv[1])
 sync(studies, Tracking(), summarise=lambda study: summary)
-sys.exit(run_ui(Tracking(), studies, port=5900, say=lambda line: print(line, flush=True)))
+sys.exit(run_ui(Tracking(), studies, port=5900))
 """
 
 pytestmark = [
@@ -52,7 +53,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StudyPath
     studies = tmp_path_factory.mktemp("ui") / "my studies"
     study = make_study(studies)
     server = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, str(studies)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", DRIVER, str(studies)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"},
     )
     assert server.stdout is not None
     first, second = server.stdout.readline(), server.stdout.readline()

@@ -65,13 +65,18 @@ def sync(
     return counts
 
 
+def _say_at_once(line: str) -> None:
+    """Also into a file or a pipe, where words would otherwise wait until the server has ended."""
+    print(line, flush=True)
+
+
 def run_ui(
     tracking: Tracking,
     studies: Path,
     *,
     host: str = "127.0.0.1",
     port: int = 5000,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = _say_at_once,
 ) -> int:
     """Serve MLflow's pages until Ctrl-C, and say where each study's charts are.
 
